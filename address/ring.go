@@ -1,0 +1,121 @@
+package address
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// MinSecret is the fewest bytes that a secret may have.
+const MinSecret = 32
+
+// Purposes that a secret is expanded for. A tag made for one is never valid for another.
+const (
+	purposeCapability = "gen-browser/v1/capability"
+	purposeKeyID      = "gen-browser/v1/key-id"
+)
+
+// Verify's errors, beside those that wrap [ErrMalformed].
+var (
+	// ErrInvalid means that this ring did not sign the capability, or that it was tampered with.
+	ErrInvalid = errors.New("invalid capability: this server did not sign it")
+	// ErrUnsupported means that a caveat asks for what this server cannot honour.
+	ErrUnsupported = errors.New("unsupported caveat: uses, rate and revocation ids are not honoured here")
+)
+
+// Ring is the secrets of a server: it signs with the first and verifies with any, so that secrets can be
+// rotated. It may be used by many goroutines at once.
+type Ring struct {
+	keys   [256]*rootKey // by key id
+	signer byte
+}
+
+// NewRing expands secrets of at least 32 bytes each. To rotate, put the new secret first and drop the old
+// one when what it signed may end. The errors do not repeat a secret.
+func NewRing(secrets ...[]byte) (*Ring, error) {
+	if len(secrets) == 0 {
+		return nil, errors.New("address: a ring needs a secret")
+	}
+	r := &Ring{}
+	for i, secret := range secrets {
+		if len(secret) < MinSecret {
+			return nil, fmt.Errorf("address: secret %d has %d bytes; want at least %d random ones", i+1, len(secret), MinSecret)
+		}
+		id, err := hkdf.Key(sha256.New, secret, nil, purposeKeyID, 1)
+		if err != nil {
+			return nil, err
+		}
+		key, err := hkdf.Key(sha256.New, secret, nil, purposeCapability, sha256.Size)
+		if err != nil {
+			return nil, err
+		}
+		if r.keys[id[0]] != nil {
+			return nil, fmt.Errorf("address: secret %d has the same key id as one before it; make another", i+1)
+		}
+		r.keys[id[0]] = newRootKey(key)
+		if i == 0 {
+			r.signer = id[0]
+		}
+	}
+	return r, nil
+}
+
+// NewSecret returns 32 random bytes as 43 characters of base64url, to be given to [NewRing] as they are.
+func NewSecret() string {
+	var b [MinSecret]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// MailboxKey mints the key of a mailbox.
+func (r *Ring) MailboxKey(id uuid.UUID) Key {
+	return Key{r.mint(append([]byte{version, r.signer, byte(Mailbox)}, id[:]...)).text()}
+}
+
+// Process mints the address of the process called name.
+func (r *Ring) Process(name string) (Address, error) {
+	if !ValidName(name) {
+		return Address{}, fmt.Errorf("address: process name %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -", name, MaxName)
+	}
+	root := r.mint(append([]byte{version, r.signer, byte(Process), byte(len(name))}, name...))
+	text, err := attenuate(root.text(), []Caveat{Only(addressRights)})
+	return Address{text}, err
+}
+
+func (r *Ring) mint(head []byte) *token {
+	t := &token{caveats: len(head), size: len(head) + tagSize, rights: allRights}
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	tag := h.root(r.keys[r.signer], head)
+	copy(t.raw[copy(t.raw[:], head):], tag[:])
+	return t
+}
+
+// Verify checks the tag of an address's or key's text and fills g with what the capability allows. It
+// allocates nothing. The errors wrap [ErrMalformed], or are [ErrInvalid] or [ErrUnsupported].
+func (r *Ring) Verify(g *Grant, text string) error {
+	t := &g.token
+	if err := t.parse(text); err != nil {
+		return err
+	}
+	key := r.keys[t.keyID()]
+	if key == nil {
+		return ErrInvalid
+	}
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	tag := h.root(key, t.head())
+	for c, next := t.caveat(t.caveats); c != nil; c, next = t.caveat(next) {
+		tag = h.chain(&tag, c)
+	}
+	if subtle.ConstantTimeCompare(tag[:], t.tag()) != 1 {
+		return ErrInvalid
+	}
+	return g.collect()
+}

@@ -1,0 +1,171 @@
+import { GenBrowserError } from './errors.js';
+import { after, onAbort } from './request.js';
+import type { Closed, Envelope, Handler, Mailbox, ReceiveOptions } from './types.js';
+
+/** A message that arrived whole, on its way to the program. */
+export interface Arrival {
+  readonly envelope: Envelope;
+  /** The position after it. Absent within a long-poll's answer, which has one position, at its end. */
+  readonly cursor: string | undefined;
+  /** The length of its JSON, as characters. */
+  readonly size: number;
+}
+
+/** The mailbox that the program sees, with the end that the stream fills. */
+export interface Queue extends Mailbox {
+  /** @internal */
+  push(arrival: Arrival): void;
+  /** @internal What arrived and was not taken is handed out still, unless it is to be dropped. */
+  end(closed: Closed, drop: boolean): void;
+}
+
+interface Receiver {
+  resolve(envelope: Envelope): void;
+  reject(reason: unknown): void;
+}
+
+/**
+ * @param taken is told of each message that the program took: for a handler, when it is done with it.
+ * @param onError is told what a handler threw.
+ */
+export function createMailbox(
+  taken: (arrival: Arrival) => void,
+  onError: (error: unknown) => void,
+): Queue {
+  const arrivals: Arrival[] = [];
+  let receiver: Receiver | undefined;
+  let handler: Handler | undefined;
+  let handling = false;
+  let iterating = false;
+  let ended: GenBrowserError | undefined;
+  let closedByProgram = false;
+  let resolveClosed: (closed: Closed) => void;
+  const closed = new Promise<Closed>(resolve => {
+    resolveClosed = resolve;
+  });
+
+  function assertNotRead() {
+    if (handler) throw busy('Cannot receive while a handler is set');
+    if (iterating) throw busy('Cannot receive while the mailbox is iterated');
+  }
+
+  async function next({ timeout = Number.POSITIVE_INFINITY, signal }: ReceiveOptions = {}) {
+    if (receiver) throw busy('A receive is already pending');
+    if (signal?.aborted) throw signal.reason;
+    const arrival = arrivals.shift();
+    if (arrival) {
+      taken(arrival);
+      return arrival.envelope;
+    }
+    if (ended) throw ended;
+    const late = new GenBrowserError('timeout', `No message within ${timeout} ms`);
+    if (!(timeout > 0)) throw late;
+
+    let stopTimer: (() => void) | undefined;
+    let stopListening: (() => void) | undefined;
+    try {
+      return await new Promise<Envelope>((resolve, reject) => {
+        receiver = { resolve, reject };
+        stopTimer = after(timeout, () => giveUp(late));
+        stopListening = onAbort(signal, giveUp);
+      });
+    } finally {
+      stopTimer?.();
+      stopListening?.();
+    }
+  }
+
+  // The receiver is gone from the moment it is settled, so that a message that comes next is queued, not lost.
+  function giveUp(reason: unknown) {
+    const waiting = receiver;
+    receiver = undefined;
+    waiting?.reject(reason);
+  }
+
+  async function handleAll(handle: Handler) {
+    if (handling) return;
+    handling = true;
+    // The first message comes after handle() returned, as all the others do.
+    await undefined;
+    for (let arrival = arrivals.shift(); arrival; arrival = arrivals.shift()) {
+      try {
+        await handle(arrival.envelope.body, arrival.envelope);
+      } catch (error) {
+        onError(error);
+      }
+      taken(arrival);
+    }
+    handling = false;
+  }
+
+  const mailbox: Queue = {
+    closed,
+
+    async receive<T>(options?: ReceiveOptions) {
+      return (await mailbox.receiveEnvelope<T>(options)).body;
+    },
+
+    async receiveEnvelope<T>(options?: ReceiveOptions) {
+      assertNotRead();
+      return (await next(options)) as Envelope<T>;
+    },
+
+    handle(fn: Handler<never>) {
+      if (handler) throw busy('A handler is already set');
+      if (receiver) throw busy('Cannot set a handler while a receive is pending');
+      if (iterating) throw busy('Cannot set a handler while the mailbox is iterated');
+      if (ended && !arrivals.length) throw ended;
+      handler = fn as Handler;
+      handleAll(handler);
+    },
+
+    setHandler(fn) {
+      mailbox.handle(fn);
+    },
+
+    async *[Symbol.asyncIterator]() {
+      assertNotRead();
+      if (receiver) throw busy('A receive is already pending');
+      iterating = true;
+      try {
+        for (;;) yield (await next()).body;
+      } catch (error) {
+        if (error != ended || !closedByProgram) throw error;
+      } finally {
+        iterating = false;
+      }
+    },
+
+    push(arrival) {
+      if (receiver) {
+        const waiting = receiver;
+        receiver = undefined;
+        taken(arrival);
+        waiting.resolve(arrival.envelope);
+      } else {
+        arrivals.push(arrival);
+        if (handler) handleAll(handler);
+      }
+    },
+
+    end(status, drop) {
+      const { error, reason } = status;
+      ended = new GenBrowserError(
+        error?.code ?? reason,
+        error ? `Mailbox is closed: ${error.detail}` : 'Mailbox is closed',
+        error?.status,
+        error?.retryAfter,
+        error,
+      );
+      closedByProgram = !error;
+      if (drop) arrivals.length = 0;
+      giveUp(ended);
+      resolveClosed(status);
+    },
+  };
+  return mailbox;
+}
+
+function busy(detail: string): GenBrowserError {
+  return new GenBrowserError('busy', detail);
+}

@@ -1,0 +1,74 @@
+import { errorOf, GenBrowserError } from './errors.js';
+
+/** The way to one server: what every request has in common. */
+export interface Wire {
+  /** The server's URL with the prefix, without a slash at its end. */
+  readonly base: string;
+  readonly fetch: typeof fetch;
+}
+
+/** setTimeout takes no longer one: it would fire at once. */
+const LONGEST = 2 ** 31 - 1;
+
+/** Calls `late` after `ms` milliseconds, never for `Infinity`. Returns what cancels it. */
+export function after(ms: number, late: () => void): () => void {
+  if (ms == Number.POSITIVE_INFINITY) return () => {};
+  const timer = setTimeout(late, Math.min(ms, LONGEST));
+  return () => clearTimeout(timer);
+}
+
+/** Calls `aborted` with the signal's reason, also if it was aborted before. Returns what cancels it. */
+export function onAbort(
+  signal: AbortSignal | undefined,
+  aborted: (reason: unknown) => void,
+): () => void {
+  const listener = () => aborted(signal?.reason);
+  if (signal?.aborted) listener();
+  else signal?.addEventListener('abort', listener);
+  return () => signal?.removeEventListener('abort', listener);
+}
+
+/** One request. Rejects with the signal's reason, with `network`, or with what the server's answer says. */
+export async function request(wire: Wire, path: string, init: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await wire.fetch(wire.base + path, init);
+  } catch (cause) {
+    throw asNetworkError(cause, init.signal);
+  }
+  if (response.ok) return response;
+  throw await errorOf(response);
+}
+
+/** What a request or a read that failed without an answer rejects with. */
+export function asNetworkError(cause: unknown, signal?: AbortSignal | null): unknown {
+  return signal?.aborted
+    ? signal.reason
+    : new GenBrowserError('network', `The server can't be reached: ${cause}`, undefined, undefined, cause);
+}
+
+/** Like {@link request}, and gives up after `timeout` milliseconds. */
+export async function requestWithin(
+  wire: Wire,
+  path: string,
+  init: Omit<RequestInit, 'signal'>,
+  timeout: number,
+  signal?: AbortSignal,
+): Promise<Response> {
+  const attempt = new AbortController();
+  const stopTimer = after(timeout, () =>
+    attempt.abort(new GenBrowserError('timeout', `No answer within ${timeout} ms`)),
+  );
+  const stopListening = onAbort(signal, reason => attempt.abort(reason));
+  try {
+    return await request(wire, path, { ...init, signal: attempt.signal });
+  } finally {
+    stopTimer();
+    stopListening();
+  }
+}
+
+/** The headers that prove the ownership of a mailbox. A key never travels in a URL. */
+export function bearer(key: string): { authorization: string } {
+  return { authorization: `Bearer ${key}` };
+}
