@@ -37,10 +37,9 @@ export function isAddress(value: unknown): value is Address {
 // target = 0x01 | id:16, or 0x02 | length:1 | name
 // caveat = type:1 | length:1 | value
 const TAG = 16;
-const OWNER = 8; // the owner's rights are the second byte of flags
-const EVERY_RIGHT = 0x1f1f;
-const rights: readonly Right[] = ['send', 'call', 'monitor', 'link', 'exit'];
-const ownerRights: readonly Right[] = ['read', 'ack', 'close', 'mint', 'revoke'];
+// The bit of a right's flag is its place here; the owner's rights are the second byte.
+const RIGHTS = 'send call monitor link exit - - - read ack close mint revoke'.split(' ');
+const OWNER = 8;
 
 /**
  * Narrows a capability, with no server's help: hand out an address that may only send, expires, or carries a label
@@ -55,8 +54,8 @@ export function attenuate(
 ): Promise<Address | MailboxKey>;
 export async function attenuate(text: string, restriction: Restriction): Promise<string> {
   const token = decode(text);
-  let end = token.length - TAG;
-  let flags = EVERY_RIGHT;
+  const end = token.length - TAG;
+  let flags = -1;
   let count = 0;
   let tag = token.slice(end);
   const narrow = (type: number, value: Uint8Array | readonly number[]) => {
@@ -76,7 +75,7 @@ export async function attenuate(text: string, restriction: Restriction): Promise
     const caveat = [type, value.length, ...value];
     narrow(type, value);
     tag = await hmac(tag, caveat);
-    end = parts.push(...caveat);
+    parts.push(...caveat);
   }
   const narrowed = (flags >> OWNER ? 'gbk_' : 'gba_') + encode([...parts, ...tag]);
   if (count > 16 || narrowed.length > 512) throw malformed('The capability would be too long');
@@ -84,17 +83,20 @@ export async function attenuate(text: string, restriction: Restriction): Promise
 }
 
 function* caveatsOf({
-  rights: allowed,
+  rights,
   expires,
   maxBytes,
   types,
   label,
 }: Restriction): Generator<[type: number, value: readonly number[]]> {
-  if (allowed) {
-    const first = flagsOf(allowed, rights);
-    const second = flagsOf(allowed, ownerRights);
-    if (allowed.some(right => !rights.concat(ownerRights).includes(right)))
-      throw malformed('There is no such right');
+  if (rights) {
+    let flags = 0;
+    for (const right of rights) {
+      const bit = RIGHTS.indexOf(right);
+      if (bit < 0) throw malformed(`There is no right ${right}`);
+      flags |= 1 << bit;
+    }
+    const [first, second] = [flags & 255, flags >> OWNER];
     yield [1, second ? [first, second] : [first]];
   }
   if (expires !== undefined) {
@@ -118,10 +120,6 @@ function* caveatsOf({
       throw malformed('A label has 1 to 64 bytes of UTF-8, and no control characters');
     yield [5, value];
   }
-}
-
-function flagsOf(allowed: readonly Right[], names: readonly Right[]): number {
-  return names.reduce((flags, name, bit) => flags | (allowed.includes(name) ? 1 << bit : 0), 0);
 }
 
 /** 1 to 6 bytes, big-endian, with no leading zero unless it is the only one. */

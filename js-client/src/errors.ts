@@ -55,20 +55,23 @@ export type ErrorCode =
 /** Every failure that this client reports, apart from the reason of an `AbortSignal`, which is passed on as it is. */
 export class GenBrowserError extends Error {
   override readonly name = 'GenBrowserError';
+  /** The HTTP status, where the server (or a proxy) answered. */
+  readonly status?: number | undefined;
+  /** Seconds after which the server suggests to try again. */
+  readonly retryAfter?: number | undefined;
 
   constructor(
     /** What went wrong, as a word to branch on. */
     readonly code: ErrorCode,
     /** What went wrong, as a sentence for people. */
     readonly detail: string,
-    /** The HTTP status, where the server (or a proxy) answered. */
-    readonly status?: number | undefined,
-    /** Seconds after which the server suggests to try again. */
-    readonly retryAfter?: number | undefined,
-    /** What this error was made from. */
+    /** What this error was made from: what that knows of an answer, this one knows as well. */
     cause?: unknown,
+    known = cause as Partial<GenBrowserError> | undefined,
   ) {
     super(detail, { cause });
+    this.status = known?.status;
+    this.retryAfter = known?.retryAfter;
   }
 }
 
@@ -85,7 +88,10 @@ export async function errorOf(response: Response): Promise<GenBrowserError> {
   return new GenBrowserError(
     code ?? 'unexpected-answer',
     String(problem.detail ?? problem.title ?? `The server answered ${status}`),
-    status,
-    Number(problem.retryAfter ?? response.headers.get('retry-after')) || undefined,
+    undefined,
+    {
+      status,
+      retryAfter: Number(problem.retryAfter ?? response.headers.get('retry-after')) || undefined,
+    },
   );
 }

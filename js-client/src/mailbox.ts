@@ -49,7 +49,7 @@ export function createMailbox(
     if (iterating) throw busy('Cannot receive while the mailbox is iterated');
   }
 
-  async function next({ timeout = Number.POSITIVE_INFINITY, signal }: ReceiveOptions = {}) {
+  async function next({ timeout = Infinity, signal }: ReceiveOptions = {}) {
     if (receiver) throw busy('A receive is already pending');
     if (signal?.aborted) throw signal.reason;
     const arrival = arrivals.shift();
@@ -153,8 +153,6 @@ export function createMailbox(
       ended = new GenBrowserError(
         error?.code ?? reason,
         error ? `Mailbox is closed: ${error.detail}` : 'Mailbox is closed',
-        error?.status,
-        error?.retryAfter,
         error,
       );
       closedByProgram = !error;

@@ -1,7 +1,7 @@
 import { attenuate } from './address.js';
 import { asNetworkError, bearer, request } from './request.js';
 import type { Init, Transport } from './transport.js';
-import type { Envelope, MailboxKey } from './types.js';
+import type { Address, Envelope, MailboxKey } from './types.js';
 
 /** How long a server may wait for the first message of an answer, in milliseconds. */
 export const WAIT = 25_000;
@@ -14,7 +14,7 @@ interface Answer {
 
 /** Reads a mailbox by one request after another, for networks that hold streams back. */
 export const poll: Transport = async (wire, { key, cursor }, listener, signal) => {
-  async function ask<T>(path: string, method: string): Promise<T> {
+  async function ask(method: string, path: string): Promise<string> {
     const headers = {
       accept: 'application/json',
       ...(key ? bearer(key) : {}),
@@ -22,46 +22,43 @@ export const poll: Transport = async (wire, { key, cursor }, listener, signal) =
     };
     const response = await request(wire, path, { method, headers, cache: 'no-store', signal });
     try {
-      return await response.json();
+      return await response.text();
     } catch (cause) {
       throw asNetworkError(cause, signal);
     }
   }
 
-  // The first answer comes at once, so that the program soon learns that this way works.
-  let wait = 1;
   if (!key) {
-    const init = await ask<Init>('/mailbox', 'POST');
+    const init: Init = JSON.parse(await ask('POST', '/mailbox'));
     ({ key, cursor } = init);
     listener.open(init);
     listener.cursor(init.cursor);
-    wait = WAIT;
   }
-  while (!signal.aborted) {
-    const answer = await ask<Answer>(`/mailbox?ack=manual&wait=${wait}ms`, 'GET');
+  // The first answer comes at once, so that the program soon learns that this way works.
+  for (let wait = 1; ; wait = WAIT) {
+    const text = await ask('GET', `/mailbox?ack=manual&wait=${wait}ms`);
+    if (signal.aborted) return undefined;
+    const answer: Answer = JSON.parse(text);
+    if (wait == 1) listener.open(listener.known() ? undefined : await presumed(key, answer.cursor));
     listener.alive();
-    if (wait == 1) listener.open();
-    wait = WAIT;
     if (answer.gap) listener.gap(answer.gap);
     cursor = answer.cursor;
     answer.messages.forEach((envelope, index, { length }) => {
       const last = index == length - 1;
-      // Its size is not known; an ack too early costs little, one too late fills the mailbox.
-      const size = JSON.stringify(envelope.body).length;
-      listener.envelope(envelope, size, last ? cursor : undefined);
+      listener.message(envelope, text.length / length, last ? answer.cursor : undefined);
     });
     listener.cursor(cursor);
   }
-  return undefined;
 };
 
-/** A poll says nothing of the mailbox that it reads: what is known without asking. */
-export async function presumed(key: string, cursor: string | undefined): Promise<Init> {
+/** An answer to a poll says nothing of the mailbox itself: this is what is known without asking. */
+async function presumed(key: string | undefined, cursor: string): Promise<Init> {
+  const address = await attenuate(key as MailboxKey, {
+    rights: ['send', 'call', 'monitor', 'link'],
+  });
   return {
-    address: (await attenuate(key as MailboxKey, {
-      rights: ['send', 'call', 'monitor', 'link'],
-    })) as Init['address'],
-    cursor: cursor ?? '',
+    address: address as Address,
+    cursor,
     config: null,
     heartbeat: WAIT,
     limits: { body: 65_536, backlog: 1_000, backlogBytes: 1_048_576 },

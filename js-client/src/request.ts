@@ -7,14 +7,26 @@ export interface Wire {
   readonly fetch: typeof fetch;
 }
 
-/** setTimeout takes no longer one: it would fire at once. */
+/** setTimeout takes no longer one, 24 days: it would fire at once. */
 const LONGEST = 2 ** 31 - 1;
 
-/** Calls `late` after `ms` milliseconds, never for `Infinity`. Returns what cancels it. */
+/** Calls `late` after `ms` milliseconds, never for `Infinity` and the like. Returns what cancels it. */
 export function after(ms: number, late: () => void): () => void {
-  if (ms == Number.POSITIVE_INFINITY) return () => {};
-  const timer = setTimeout(late, Math.min(ms, LONGEST));
+  const timer = ms > LONGEST ? undefined : setTimeout(late, ms);
   return () => clearTimeout(timer);
+}
+
+/** Waits so many milliseconds, or until it is skipped. */
+export function pause(ms: number): { readonly over: Promise<void>; skip(): void } {
+  let skip = () => {};
+  const over = new Promise<void>(resolve => {
+    const stop = after(ms, resolve);
+    skip = () => {
+      stop();
+      resolve();
+    };
+  });
+  return { over, skip };
 }
 
 /** Calls `aborted` with the signal's reason, also if it was aborted before. Returns what cancels it. */
@@ -44,7 +56,7 @@ export async function request(wire: Wire, path: string, init: RequestInit): Prom
 export function asNetworkError(cause: unknown, signal?: AbortSignal | null): unknown {
   return signal?.aborted
     ? signal.reason
-    : new GenBrowserError('network', `The server can't be reached: ${cause}`, undefined, undefined, cause);
+    : new GenBrowserError('network', `The server can't be reached: ${cause}`, cause);
 }
 
 /** Like {@link request}, and gives up after `timeout` milliseconds. */

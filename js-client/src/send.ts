@@ -17,7 +17,7 @@ export async function send(
   // As text/plain, which the server takes for JSON, a page on another origin sends without a preflight.
   const headers: Record<string, string> = { 'content-type': 'text/plain' };
   if (id !== undefined) headers['idempotency-key'] = id;
-  if (ttl !== undefined) headers['ttl'] = String(ttl);
+  if (ttl !== undefined) headers.ttl = String(ttl);
   const body = serialize(message);
   await requestWithin(
     wire,
@@ -39,8 +39,6 @@ function serialize(message: unknown): string {
   throw new GenBrowserError(
     'unserializable',
     `The message has no JSON: ${cause ?? typeof message}`,
-    undefined,
-    undefined,
     cause,
   );
 }

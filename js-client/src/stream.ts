@@ -1,5 +1,5 @@
-import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { GenBrowserError } from './errors.js';
+import { createParser, type StreamEvent } from './events.js';
 import { asNetworkError, bearer, request } from './request.js';
 import type { Bye, Transport } from './transport.js';
 
@@ -10,11 +10,11 @@ import type { Bye, Transport } from './transport.js';
 export const stream: Transport = async (wire, { key, cursor }, listener, signal) => {
   let bye: Bye | undefined;
 
-  function onEvent({ event, data, id }: EventSourceMessage) {
+  function onEvent({ event, data, id }: StreamEvent) {
     try {
       const value = JSON.parse(data);
-      if (!event) listener.message(value, data.length, id);
-      else if (event == 'envelope') listener.envelope(value, data.length, id);
+      if (!event) listener.message({ body: value }, data.length, id);
+      else if (event == 'envelope') listener.message(value, data.length, id);
       else if (event == 'init') listener.open(value);
       else if (event == 'gap') listener.gap(value.missing);
       else if (event == 'bye') bye = value;
@@ -40,7 +40,7 @@ export const stream: Transport = async (wire, { key, cursor }, listener, signal)
   if (!body || !headers.get('content-type')?.startsWith('text/event-stream'))
     throw new GenBrowserError('unexpected-answer', 'The answer is not an event stream', status);
 
-  const parser = createParser({ onEvent });
+  const parse = createParser(onEvent);
   const decoder = new TextDecoder();
   const reader = body.getReader();
   try {
@@ -48,7 +48,7 @@ export const stream: Transport = async (wire, { key, cursor }, listener, signal)
       const { done, value } = await reader.read();
       if (done) return bye;
       listener.alive();
-      parser.feed(decoder.decode(value, { stream: true }));
+      parse(decoder.decode(value, { stream: true }));
       // The program closed the client while it took these messages, or the server said that this is all.
       if (signal.aborted || bye) return bye;
     }

@@ -10,7 +10,11 @@ export interface Init {
   readonly config: unknown;
   /** Milliseconds. */
   readonly heartbeat: number;
-  readonly limits: { readonly body: number; readonly backlog: number; readonly backlogBytes: number };
+  readonly limits: {
+    readonly body: number;
+    readonly backlog: number;
+    readonly backlogBytes: number;
+  };
   /** Messages missing between the position that was asked for and the first one kept. */
   readonly gap?: number;
 }
@@ -19,10 +23,12 @@ export interface Init {
 export interface Listener {
   /** Something came, a heartbeat at least: the connection works. */
   alive(): void;
-  /** First, before any message. Without `init` nothing is known but that the server answers. */
+  /** First, before any message. */
   open(init?: Init): void;
-  message(body: unknown, size: number, cursor: string | undefined): void;
-  envelope(envelope: Partial<Envelope>, size: number, cursor: string | undefined): void;
+  /** Whether an `init` was told before, so that the next may be left out. */
+  known(): boolean;
+  /** A message, the length of its JSON, and the position after it, where that is known. */
+  message(envelope: Partial<Envelope>, size: number, cursor: string | undefined): void;
   gap(missing: number): void;
   /** Everything up to here was told. */
   cursor(cursor: string): void;

@@ -1,0 +1,42 @@
+/**
+ * What went wrong, as a word to branch on. The first group is the client's own, the second is the server's
+ * (PROTOCOL.md lists when each comes). A newer server may send a code that is not in this list.
+ */
+export type ErrorCode = 
+/** No answer: refused, reset, DNS, CORS, or a proxy that spoke instead of the server. */
+'network'
+/** The time that was given is over. */
+ | 'timeout'
+/** The message has no JSON: undefined, a function, a symbol, a cycle, or a BigInt in it. */
+ | 'unserializable'
+/** The mailbox is being read another way, or was given a second handler. */
+ | 'busy'
+/** What answered is not a GenBrowser server: `status` tells how it answered. */
+ | 'unexpected-answer'
+/** `attenuate` was given a restriction that has no meaning. */
+ | 'malformed-restriction'
+/** The runtime has no WebCrypto; a page gets it on https and on localhost only. */
+ | 'unsupported'
+/** The mailbox was closed by its owner: by `close()`, or by another holder of its key. */
+ | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'origin-not-allowed' | 'open-refused' | 'not-found' | 'method-not-allowed' | 'not-acceptable' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-opens' | 'internal' | 'shutting-down' | 'overloaded' | (string & {});
+/** Every failure that this client reports, apart from the reason of an `AbortSignal`, which is passed on as it is. */
+export declare class GenBrowserError extends Error {
+    /** What went wrong, as a word to branch on. */
+    readonly code: ErrorCode;
+    /** What went wrong, as a sentence for people. */
+    readonly detail: string;
+    readonly name = "GenBrowserError";
+    /** The HTTP status, where the server (or a proxy) answered. */
+    readonly status?: number | undefined;
+    /** Seconds after which the server suggests to try again. */
+    readonly retryAfter?: number | undefined;
+    constructor(
+    /** What went wrong, as a word to branch on. */
+    code: ErrorCode, 
+    /** What went wrong, as a sentence for people. */
+    detail: string, 
+    /** What this error was made from: what that knows of an answer, this one knows as well. */
+    cause?: unknown, known?: Partial<GenBrowserError> | undefined);
+}
+/** Turns an answer that is not 2xx into an error: a problem (RFC 9457) where it is one. */
+export declare function errorOf(response: Response): Promise<GenBrowserError>;

@@ -1,0 +1,174 @@
+import type { GenBrowserError } from './errors.js';
+declare const kind: unique symbol;
+/**
+ * The right to send to a mailbox or a process, as text. It may be put anywhere in a message. A string that came
+ * from elsewhere becomes one by `isAddress`.
+ */
+export type Address = string & {
+    readonly [kind]: 'address';
+};
+/** The right to read, acknowledge and close one mailbox, as text. A secret: whoever has it is the mailbox's owner. */
+export type MailboxKey = string & {
+    readonly [kind]: 'key';
+};
+/** A message with what travelled around its body. */
+export interface Envelope<T = unknown> {
+    /** The message: any JSON value, `null`, `0`, `false` and `""` among them. */
+    readonly body: T;
+    /** `message`, unless its sender said otherwise: `call` wants a reply, `reply` answers a call. */
+    readonly kind: 'message' | 'call' | 'reply' | (string & {});
+    /** What the reply to a call has to repeat, or which call a reply answers. */
+    readonly ref?: string;
+    /** Where the reply to a call goes. */
+    readonly reply?: Address;
+    /** The labels of the address that was used, outermost last. */
+    readonly via?: readonly string[];
+    /** The W3C traceparent that came with the message. */
+    readonly trace?: string;
+    /** How many messages are missing just before this one; `Infinity` if nobody knows. Absent if none. */
+    readonly gap?: number;
+}
+/**
+ * Why a mailbox takes no more messages.
+ *
+ * - `closed`: by its owner. With no `error` that was this program's own `close()`.
+ * - `expired`: nobody read it for too long, or the key's time is over.
+ * - `gone`: the server has no such mailbox any more.
+ * - `taken-over`: another reader (another tab with the same storage) reads it now.
+ * - `error`: the server refuses for good; `error` tells why.
+ */
+export type ClosedReason = 'closed' | 'expired' | 'gone' | 'taken-over' | 'error';
+/** The end: the mailbox is never read again by this client. */
+export interface Closed {
+    readonly state: 'closed';
+    readonly reason: ClosedReason;
+    /** Absent when the program itself closed the client. */
+    readonly error?: GenBrowserError;
+}
+/** How a client stands with its server. */
+export type Status = {
+    readonly state: 'connecting';
+} | {
+    readonly state: 'open';
+    readonly transport: 'sse' | 'long-poll';
+}
+/** The stream broke, because of `error` if that is known. Messages wait at the server meanwhile. */
+ | {
+    readonly state: 'reconnecting';
+    readonly error?: GenBrowserError;
+} | Closed;
+/** Where a mailbox survives a reload: `sessionStorage`, `localStorage`, or anything with these three. */
+export interface MailboxStorage {
+    getItem(name: string): string | null;
+    setItem(name: string, value: string): void;
+    removeItem(name: string): void;
+}
+export interface StartOptions {
+    /** Where the server's routes lie. Default `/_gb`. */
+    readonly prefix?: string;
+    /** Resume the mailbox of this key, instead of opening a new one. If it is dead, `start` rejects. */
+    readonly key?: string;
+    /** With `key`: read the messages after this position. Default: those after the last acknowledged one. */
+    readonly cursor?: string;
+    /**
+     * Keeps the key and the position of the last message that the program took, so that the mailbox survives a
+     * reload. `sessionStorage` gives every tab a mailbox of its own. If the mailbox died meanwhile, a new one is
+     * opened and `client.resumed` is false. Not used when `key` is given. Default: none.
+     */
+    readonly storage?: MailboxStorage;
+    /** Milliseconds until `start` rejects, trying again until then. Default 15,000; 0 rejects at once; `Infinity` never. */
+    readonly timeout?: number;
+    /** Gives up starting. Once `start` resolved, use `client.close()`. */
+    readonly signal?: AbortSignal;
+    /** Default: the runtime's own. */
+    readonly fetch?: typeof fetch;
+    /** `auto` streams, and turns to long-polling where a proxy holds streams back. Default `auto`. */
+    readonly transport?: 'auto' | 'sse' | 'long-poll';
+    /** Called at every change of `client.status`, from the first on. */
+    readonly onStatus?: (status: Status) => void;
+    /** Called when messages are missing, with their number; `Infinity` if nobody knows. */
+    readonly onGap?: (missing: number) => void;
+    /** Called with what a handler or a callback of the program threw. Default: `console.error`. */
+    readonly onError?: (error: unknown) => void;
+}
+export interface SendOptions {
+    /** Names the message, so that the server takes a repetition of it only once: 1–128 printable ASCII characters. */
+    readonly id?: string;
+    /** Seconds after which the message is dropped if nobody read it: a whole number above 0. Default: never. */
+    readonly ttl?: number;
+    /** Milliseconds until `send` rejects. The message may have arrived all the same. Default 30,000. */
+    readonly timeout?: number;
+    /** Gives up sending. The message may have arrived all the same. */
+    readonly signal?: AbortSignal;
+    /** Lets the message leave although the page is going away. Browsers take at most 64 KiB of such bodies at once. */
+    readonly keepalive?: boolean;
+}
+export interface ReceiveOptions {
+    /** Milliseconds until `receive` rejects with `timeout`; 0 takes what is there already. Default: never. */
+    readonly timeout?: number;
+    /** Gives up receiving. */
+    readonly signal?: AbortSignal;
+}
+/** Takes one message. Its promise, if it returns one, is waited for before the next message is handed over. */
+export type Handler<T = unknown> = (body: T, envelope: Envelope<T>) => unknown;
+/**
+ * The messages that came for this client, in order, each taken once. Read them one way at a time: by `receive`,
+ * by a handler, or by `for await`.
+ */
+export interface Mailbox extends AsyncIterable<unknown> {
+    /**
+     * The next message's body. What had arrived before the mailbox closed is still handed out; after that it
+     * rejects with the reason of the end as its code.
+     *
+     * @throws GenBrowserError `timeout`, `busy` (it is being read already), or a {@link ClosedReason}'s code.
+     */
+    receive<T = unknown>(options?: ReceiveOptions): Promise<T>;
+    /** Like `receive`, with what travelled around the body. */
+    receiveEnvelope<T = unknown>(options?: ReceiveOptions): Promise<Envelope<T>>;
+    /**
+     * Gives every message to `handler`, one at a time and in order, those that wait already first. What it throws
+     * goes to `onError`, and the next message is handed over.
+     *
+     * @throws GenBrowserError `busy` (there is a handler, or it is being read), or that of a closed mailbox.
+     */
+    handle<T = unknown>(handler: Handler<T>): void;
+    /** The same as `handle`. */
+    setHandler<T = unknown>(handler: Handler<T>): void;
+    /** Resolves when no more messages can arrive, with the reason. It never rejects. */
+    readonly closed: Promise<Closed>;
+    /** Ends when the program closes the client, and throws when the mailbox ends otherwise. */
+    [Symbol.asyncIterator](): AsyncGenerator<unknown, void, undefined>;
+}
+/** A mailbox that is open, and the means to send. */
+export interface Client<Config = unknown> {
+    /** Hand this to others: it is how they reach this client. */
+    readonly address: Address;
+    /** Keep this to yourself: with it, this mailbox can be resumed. */
+    readonly key: MailboxKey;
+    /** The position of the last message that the program took. With `key` it resumes from there. */
+    readonly cursor: string;
+    /** What the server's operator configured for clients: any JSON. `null` until it is known (see PROTOCOL.md, long-poll). */
+    readonly config: Config;
+    /** Whether this is the mailbox that was asked for, rather than a new one. */
+    readonly resumed: boolean;
+    readonly mailbox: Mailbox;
+    readonly status: Status;
+    /** Calls `listener` at every change of `status`, and returns what ends that. */
+    onStatus(listener: (status: Status) => void): () => void;
+    /**
+     * Sends any JSON value. It resolves when the server has accepted the message.
+     *
+     * @throws GenBrowserError, always as a rejection. `full` (try after `retryAfter`), `gone`, `closed` and
+     * `expired` (the receiver is), `too-large`, `unserializable`, `network`, `timeout` and so on.
+     */
+    send(to: Address, message: unknown, options?: SendOptions): Promise<void>;
+    /**
+     * Closes the mailbox: its address is dead from then on. With `keep` it only stops reading, so that the mailbox
+     * can be resumed by its key (or from the storage); messages that were not taken come again then. Resolves when
+     * the server was told, or can't be reached; then the mailbox expires by itself.
+     */
+    close(options?: {
+        readonly keep?: boolean;
+    }): Promise<void>;
+}
+export {};

@@ -1,0 +1,95 @@
+import { delay } from './backoff.js';
+import { bearer, pause, requestWithin, type Wire } from './request.js';
+import type { Init } from './transport.js';
+
+/** Milliseconds that an acknowledgement may take. */
+const TIMEOUT = 10_000;
+
+/** A character of a message takes at most so many bytes at the server. */
+const BYTES = 3;
+
+/**
+ * Acknowledges what the program took, so that the server forgets it and has room for more. What merely arrived is
+ * not acknowledged: a program that falls behind makes its senders wait.
+ */
+export interface Acks {
+  /** The program took a message. */
+  taken(cursor: string | undefined, size: number): void;
+  /** A mailbox is open, with these limits. */
+  open(limits: Init['limits'], key: string): void;
+  /** Acknowledges all that was taken, and nothing from then on. Never rejects. */
+  finish(keep: boolean): Promise<void>;
+}
+
+/** @param cursor a position that was resumed from: what came before it was taken, and may be unacknowledged. */
+export function createAcks(wire: Wire, cursor: string | undefined): Acks {
+  let key = '';
+  let count = 0;
+  let bytes = 0;
+  let most = { count: 0, bytes: 0 };
+  let acknowledged: string | undefined;
+  let resumed = cursor !== undefined;
+  let busy = false;
+  let finished = false;
+  let waiting: ReturnType<typeof pause> | undefined;
+
+  function isDue() {
+    return cursor != acknowledged && (resumed || count >= most.count || bytes >= most.bytes);
+  }
+
+  async function acknowledge(keepalive = false) {
+    const upTo = cursor;
+    const [counted, sized] = [count, bytes];
+    await requestWithin(
+      wire,
+      '/ack',
+      {
+        method: 'POST',
+        headers: { ...bearer(key), 'content-type': 'application/json' },
+        body: JSON.stringify({ cursor: upTo }),
+        keepalive,
+      },
+      TIMEOUT,
+    );
+    acknowledged = upTo;
+    resumed = false;
+    count -= counted;
+    bytes -= sized;
+  }
+
+  // A failed acknowledgement is repeated even if no message follows: none can, once the mailbox is full.
+  async function run() {
+    if (busy || !key) return;
+    busy = true;
+    for (let failures = 0; !finished && isDue(); ) {
+      try {
+        await acknowledge();
+        failures = 0;
+      } catch {
+        waiting = pause(delay(++failures));
+        await waiting.over;
+      }
+    }
+    busy = false;
+  }
+
+  return {
+    taken(position, size) {
+      cursor = position ?? cursor;
+      count++;
+      bytes += size * BYTES;
+      if (!finished && isDue()) run();
+    },
+    open({ body, backlog, backlogBytes }, mailboxKey) {
+      key = mailboxKey;
+      // A sender must find room for the longest message before so much was taken.
+      most = { count: backlog / 4, bytes: Math.min(backlogBytes / 4, backlogBytes - body) };
+      run();
+    },
+    async finish(keep) {
+      finished = true;
+      waiting?.skip();
+      if (keep && cursor != acknowledged) await acknowledge(true).catch(() => {});
+    },
+  };
+}

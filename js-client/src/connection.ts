@@ -1,0 +1,219 @@
+import { delay } from './backoff.js';
+import { GenBrowserError } from './errors.js';
+import type { Arrival } from './mailbox.js';
+import { poll, WAIT } from './poll.js';
+import { after, pause, type Wire } from './request.js';
+import { stream } from './stream.js';
+import type { Bye, Init, Listener } from './transport.js';
+import type { Closed, ClosedReason, Envelope, Status } from './types.js';
+
+/** How many milliseconds a server has to answer, or a stream to begin, at the first and the second attempt. */
+const OPEN_WITHIN = 4_000;
+
+/** A stream that says nothing for so many heartbeats is broken. */
+const MUTE = 2.5;
+
+/** A stream that says nothing for so many heartbeats is not trusted when the device wakes up. */
+const SUSPECT = 1.25;
+
+/** So many streams in a row that did not begin are taken for a network that holds them back. */
+const HELD_BACK = 2;
+
+/** What a device says when it wakes up, or gets its network back. */
+const WAKING = ['online', 'pageshow', 'visibilitychange'];
+
+/** What a connection tells its owner. */
+export interface Owner {
+  /** An `init` came, at each new stream. */
+  onInit(init: Init): void;
+  onArrival(arrival: Arrival): void;
+  onGap(missing: number): void;
+  onStatus(status: Status): void;
+  /** A stream, or the attempt to begin one, failed; it will be tried again. */
+  onBreak(error: GenBrowserError | undefined): void;
+  onError(error: unknown): void;
+  /** Whether to open a new mailbox, after the one that was to be resumed turned out to be dead. */
+  startsAnew(error: GenBrowserError): boolean;
+}
+
+/** Where to read from. `cursor` moves on with every message that arrived. */
+export interface Position {
+  key: string | undefined;
+  cursor: string | undefined;
+}
+
+/** Keeps a mailbox's messages coming until it ends or is ended. Returns what ends it. */
+export function connect(
+  wire: Wire,
+  mode: 'auto' | 'sse' | 'long-poll',
+  position: Position,
+  owner: Owner,
+): (closed: Closed) => void {
+  let ended = false;
+  let attempt = new AbortController();
+  let waiting: ReturnType<typeof pause> | undefined;
+  let known = false;
+  let heartbeat = 0;
+  let heard = 0; // when something last came on an open stream, in milliseconds since 1970; else 0
+  let missing = 0; // messages that are missing before the next one that comes
+  let polling = mode == 'long-poll';
+
+  function end(closed: Closed) {
+    if (ended) return;
+    ended = true;
+    for (const event of WAKING) globalThis.removeEventListener?.(event, wake);
+    waiting?.skip();
+    attempt.abort();
+    owner.onStatus(closed);
+  }
+
+  function wake() {
+    if (globalThis.document?.hidden) return;
+    waiting?.skip();
+    if (heard && !polling && Date.now() - heard > SUSPECT * heartbeat) attempt.abort(mute());
+  }
+
+  /** One stream, or one series of polls, from its beginning to its end. */
+  async function read(failures: number) {
+    attempt = new AbortController();
+    let openedAt = 0;
+    let delivered = false;
+    let heldBack = false;
+    let stopWatch = () => {};
+    const watch = (ms: number, late: () => void) => {
+      stopWatch();
+      stopWatch = after(ms, late);
+    };
+    // A link may be slow rather than held back: the more attempts failed, the longer the next one may take.
+    const within = OPEN_WITHIN * 2 ** Math.min(failures >> 1, 3);
+    watch(within, () => {
+      heldBack = !polling;
+      attempt.abort(new GenBrowserError('timeout', `No mailbox within ${within} ms`));
+    });
+
+    const listener: Listener = {
+      known: () => known,
+      alive() {
+        if (!openedAt) return;
+        heard = Date.now();
+        watch(polling ? WAIT + OPEN_WITHIN : MUTE * heartbeat, () => attempt.abort(mute()));
+      },
+      open(init) {
+        if (ended) return;
+        openedAt = Date.now();
+        if (init) {
+          known = true;
+          heartbeat = init.heartbeat;
+          position.key ??= init.key;
+          owner.onInit(init);
+          if (init.gap) listener.gap(init.gap);
+        }
+        listener.alive();
+        owner.onStatus({ state: 'open', transport: polling ? 'long-poll' : 'sse' });
+      },
+      message(envelope, size, cursor) {
+        if (ended) return;
+        delivered = true;
+        const whole = {
+          kind: 'message',
+          ...envelope,
+          ...(missing && { gap: missing }),
+        } as Envelope;
+        missing = 0;
+        owner.onArrival({ envelope: whole, cursor, size });
+      },
+      gap(count) {
+        missing += count;
+        owner.onGap(count);
+      },
+      cursor(cursor) {
+        position.cursor = cursor;
+      },
+      error: owner.onError,
+    };
+
+    let bye: Bye | undefined;
+    let error: GenBrowserError | undefined;
+    try {
+      bye = await (polling ? poll : stream)(wire, position, listener, attempt.signal);
+    } catch (cause) {
+      error = cause as GenBrowserError;
+    }
+    stopWatch();
+    heard = 0;
+    const worked = delivered || (openedAt > 0 && Date.now() - openedAt >= heartbeat);
+    return { bye, error, heldBack, worked, opened: openedAt > 0 };
+  }
+
+  async function run() {
+    let failures = 0;
+    let heldBack = 0;
+    while (!ended) {
+      const { bye, error, ...how } = await read(failures);
+      if (ended) return;
+      const final = closedBy(bye, error);
+      if (final) {
+        const { error } = final;
+        if (position.cursor && (error.status == 409 || error.status == 416)) {
+          listenFromStart();
+          continue;
+        }
+        if (owner.startsAnew(error)) {
+          position.key = position.cursor = undefined;
+          continue;
+        }
+        return end(final);
+      }
+
+      failures = how.worked ? 0 : failures + 1;
+      if (mode == 'auto') {
+        heldBack = how.heldBack ? heldBack + 1 : how.opened ? 0 : heldBack;
+        // A poll that found no server proves nothing against streams.
+        if (polling) polling = error?.status !== undefined;
+        else polling = heldBack >= HELD_BACK;
+        if (polling) heldBack = 0;
+      }
+      owner.onBreak(error);
+      const least = bye?.retry ?? (error?.retryAfter ?? 0) * 1000;
+      waiting = pause(least + delay(failures));
+      await waiting.over;
+    }
+  }
+
+  function listenFromStart() {
+    position.cursor = undefined;
+    missing = Infinity;
+    owner.onGap(missing);
+  }
+
+  for (const event of WAKING) globalThis.addEventListener?.(event, wake);
+  run();
+  return end;
+}
+
+/** The end that a connection's end means, if it is not to be tried again. */
+function closedBy(
+  bye: Bye | undefined,
+  error: GenBrowserError | undefined,
+): Required<Closed> | undefined {
+  if (bye) {
+    if (bye.retry !== undefined) return undefined;
+    const code = bye.reason ?? 'gone';
+    return closed(new GenBrowserError(code, `The server ended the stream: ${code}`));
+  }
+  // Of the client's errors, only these are worth another try.
+  const status = error?.status ?? 0;
+  const lasting = status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+  return error && lasting ? closed(error) : undefined;
+}
+
+function closed(error: GenBrowserError): Required<Closed> {
+  const reasons: string[] = ['closed', 'expired', 'gone', 'taken-over'];
+  const other = error.status == 410 ? 'gone' : 'error';
+  const reason = reasons.includes(error.code) ? (error.code as ClosedReason) : other;
+  return { state: 'closed', reason, error };
+}
+
+function mute(): GenBrowserError {
+  return new GenBrowserError('timeout', 'The stream went silent');
+}

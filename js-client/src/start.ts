@@ -1,0 +1,187 @@
+import { createAcks } from './acks.js';
+import { connect, type Owner, type Position } from './connection.js';
+import { GenBrowserError } from './errors.js';
+import { createMailbox } from './mailbox.js';
+import { after, bearer, onAbort, requestWithin, type Wire } from './request.js';
+import { send } from './send.js';
+import { load } from './storage.js';
+import type { Init } from './transport.js';
+import type { Client, MailboxKey, StartOptions, Status } from './types.js';
+
+/** Milliseconds that closing a mailbox may take. */
+const CLOSE_WITHIN = 5_000;
+
+/**
+ * Opens a mailbox at a GenBrowser server, or resumes one, and keeps its messages coming.
+ *
+ * @param url the server; default: the page's own origin.
+ * @throws GenBrowserError `timeout` (its `cause` tells what failed last), or why the server refuses.
+ */
+export async function start<Config = unknown>(
+  url: string | URL = globalThis.location?.origin,
+  options: StartOptions = {},
+): Promise<Client<Config>> {
+  const { prefix = '/_gb', storage, timeout = 15_000, signal, transport = 'auto' } = options;
+  const { onError = error => console.error(error) } = options;
+  if (url === undefined)
+    throw new GenBrowserError('malformed-request', 'Outside of a page, start() needs a URL');
+  if (!(timeout > 0)) throw new GenBrowserError('timeout', `No mailbox within ${timeout} ms`);
+
+  const fetcher = options.fetch ?? globalThis.fetch;
+  const wire: Wire = {
+    base: String(url).replace(/\/+$/, '') + prefix,
+    // A browser's fetch must not be called as a method of something else.
+    fetch: (input, init) => fetcher(input, init),
+  };
+  const name = `gen-browser:${wire.base}`;
+  const store = options.key ? undefined : storage;
+  const saved = options.key ? options : store && load(store, name);
+  const position: Position = { key: saved?.key, cursor: saved?.cursor };
+
+  const listeners = new Set<(status: Status) => void>();
+  if (options.onStatus) listeners.add(options.onStatus);
+  let status: Status = { state: 'connecting' };
+  let init: Init | undefined;
+  let resumed = !!saved;
+  let cursor = saved?.cursor;
+  let lastError: GenBrowserError | undefined;
+  let closing: Promise<void> | undefined;
+  let keeping = false;
+
+  const acks = createAcks(wire, cursor);
+  const mailbox = createMailbox(arrival => {
+    cursor = arrival.cursor ?? cursor;
+    acks.taken(arrival.cursor, arrival.size);
+    save();
+  }, onError);
+
+  /** Runs a callback of the program, whose faults are its own. */
+  function tell<T>(callback: ((value: T) => void) | undefined, value: T) {
+    try {
+      callback?.(value);
+    } catch (error) {
+      onError(error);
+    }
+  }
+
+  function save() {
+    if (status.state == 'closed' || !position.key) return;
+    tell(() => store?.setItem(name, JSON.stringify({ key: position.key, cursor })), undefined);
+  }
+
+  function setStatus(next: Status) {
+    status = next;
+    for (const listener of listeners) tell(listener, next);
+  }
+
+  return new Promise<Client<Config>>((resolve, reject) => {
+    const owner: Owner = {
+      onInit(next) {
+        init = next;
+        cursor ??= next.cursor;
+        acks.open(next.limits, position.key ?? '');
+      },
+      onArrival: mailbox.push,
+      onGap: missing => tell(options.onGap, missing),
+      onError,
+      onBreak(error) {
+        lastError = error;
+        if (status.state != 'connecting')
+          setStatus({ state: 'reconnecting', ...(error && { error }) });
+      },
+      startsAnew({ code, status: answer }) {
+        const dead = answer == 410 || /capability|address/.test(code);
+        if (!dead || options.key || !resumed || init) return false;
+        resumed = false;
+        cursor = undefined;
+        return true;
+      },
+      onStatus(next) {
+        if (next.state == 'closed') {
+          stopWaiting();
+          // The new reader gets what was not taken; so does the next one of a mailbox that is kept.
+          mailbox.end(next, keeping || next.reason == 'taken-over');
+          acks.finish(false);
+          if (!keeping && next.reason != 'taken-over' && next.reason != 'error')
+            tell(() => store?.removeItem(name), undefined);
+          setStatus(next);
+          if (next.error) reject(next.error);
+        } else {
+          stopWaiting();
+          setStatus(next);
+          save();
+          resolve(client);
+        }
+      },
+    };
+
+    const end = connect(wire, transport, position, owner);
+    const giveUp = (reason: unknown) => {
+      reject(reason);
+      end({ state: 'closed', reason: 'closed' });
+    };
+    const stopTimer = after(timeout, () =>
+      giveUp(
+        new GenBrowserError(
+          'timeout',
+          `No mailbox within ${timeout} ms: ${lastError?.detail ?? 'no answer'}`,
+          lastError,
+        ),
+      ),
+    );
+    const stopListening = onAbort(signal, giveUp);
+    function stopWaiting() {
+      stopTimer();
+      stopListening();
+    }
+
+    const client: Client<Config> = {
+      mailbox,
+      get address() {
+        return (init as Init).address;
+      },
+      get config() {
+        return (init as Init).config as Config;
+      },
+      get key() {
+        return position.key as MailboxKey;
+      },
+      get cursor() {
+        return cursor as string;
+      },
+      get resumed() {
+        return resumed;
+      },
+      get status() {
+        return status;
+      },
+      onStatus(listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      async send(to, message, sendOptions) {
+        if (closing) throw new GenBrowserError('closed', 'The client is closed');
+        return send(wire, to, message, sendOptions);
+      },
+      close({ keep = false } = {}) {
+        closing ??= close(keep);
+        return closing;
+      },
+    };
+
+    async function close(keep: boolean) {
+      if (status.state == 'closed') return;
+      keeping = keep;
+      const told = keep
+        ? acks.finish(true)
+        : requestWithin(
+            wire,
+            '/mailbox',
+            { method: 'DELETE', headers: bearer(client.key), keepalive: true },
+            CLOSE_WITHIN,
+          );
+      end({ state: 'closed', reason: 'closed' });
+      await told.catch(() => {});
+    }
+  });
+}
