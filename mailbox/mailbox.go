@@ -1,0 +1,186 @@
+package mailbox
+
+import (
+	"fmt"
+	"iter"
+	"time"
+)
+
+// Mailbox is an ordered, bounded queue of messages. Make one with [New]; one goroutine at a time may use it.
+type Mailbox struct {
+	limits *Limits
+	queue  ring
+	bytes  int // of the bodies in queue
+	names  *names
+
+	last      uint64 // the newest message's Seq; 0 before the first
+	floor     uint64 // messages up to here are gone
+	acked     uint64 // of them, those up to here because the reader was done with them
+	delivered uint64 // messages up to here were written to a reader
+
+	soonest int64 // when the first message expires, seconds since 1970; 0 for never
+	asleep  int64 // since when there is no reader, nanoseconds since 1970; 0 while there is one
+	epoch   uint32
+	held    bool // only acknowledging makes room
+	closed  bool
+}
+
+// New returns an empty mailbox that falls asleep now. The limits, with defaults filled in, are shared and must
+// not change; the epoch should be random.
+func New(l *Limits, epoch uint32, now time.Time) Mailbox {
+	return Mailbox{limits: l, epoch: epoch, asleep: now.UnixNano()}
+}
+
+// Append adds a message, whose Body must have passed [Limits.CheckBody] and [OneLine], and returns its cursor.
+// A message with a name (an idempotency key) that was used within the window is accepted and not stored:
+// stored is false. The errors are [ErrClosed] and [ErrFull].
+func (m *Mailbox) Append(msg Message, name string, now time.Time) (c Cursor, stored bool, err error) {
+	if m.closed {
+		return Cursor{}, false, ErrClosed
+	}
+	var hash nameHash
+	if name != "" {
+		if hash = hashName(name); m.names.has(hash, now, m.limits) {
+			return m.Cursor(m.last), false, nil
+		}
+	}
+	if !m.makeRoom(len(msg.Body), now) {
+		return Cursor{}, false, fmt.Errorf("%w: it holds %d messages, %d bytes", ErrFull, m.queue.count, m.bytes)
+	}
+	if name != "" {
+		if m.names == nil {
+			m.names = &names{}
+		}
+		m.names.add(hash, now, m.limits)
+	}
+	m.last++
+	msg.Seq = m.last
+	m.queue.push(msg)
+	m.bytes += len(msg.Body)
+	if msg.Expires != 0 && (m.soonest == 0 || msg.Expires < m.soonest) {
+		m.soonest = msg.Expires
+	}
+	return m.Cursor(m.last), true, nil
+}
+
+func (m *Mailbox) fits(size int) bool {
+	return m.queue.count < m.limits.Backlog && m.bytes+size <= m.limits.BacklogBytes
+}
+
+// makeRoom gives up, in this order, what expired, what was delivered, and what is oldest; each only if it may.
+func (m *Mailbox) makeRoom(size int, now time.Time) bool {
+	if m.fits(size) {
+		return true
+	}
+	m.expire(now)
+	for !m.fits(size) && m.queue.count > 0 {
+		oldest := m.queue.at(0).Seq
+		if m.limits.Overflow != DropOldest && (m.held || oldest > m.delivered) {
+			return false
+		}
+		m.dropOldest()
+		m.floor = oldest
+	}
+	return m.fits(size)
+}
+
+func (m *Mailbox) dropOldest() { m.bytes -= len(m.queue.pop().Body) }
+
+// expire removes the messages whose time is over.
+func (m *Mailbox) expire(now time.Time) {
+	if m.soonest == 0 || now.Unix() < m.soonest {
+		return
+	}
+	m.soonest = 0
+	m.queue.keep(func(msg *Message) bool {
+		if msg.expired(now) {
+			m.bytes -= len(msg.Body)
+			return false
+		}
+		if msg.Expires != 0 && (m.soonest == 0 || msg.Expires < m.soonest) {
+			m.soonest = msg.Expires
+		}
+		return true
+	})
+}
+
+// After yields the messages after seq, oldest first. If some of those are gone it yields a [*GapError]
+// before them. The mailbox must not be used while it is iterated over.
+func (m *Mailbox) After(seq uint64, now time.Time) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		m.expire(now)
+		if missing := m.Gap(seq); missing > 0 && !yield(nil, &GapError{missing}) {
+			return
+		}
+		for i := m.queue.after(seq); i < m.queue.count; i++ {
+			if !yield(m.queue.at(i), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Gap returns how many messages after seq are gone. Those that outlived their own time to live do not count.
+func (m *Mailbox) Gap(seq uint64) uint64 {
+	if seq >= m.floor {
+		return 0
+	}
+	return m.floor - seq
+}
+
+// Check returns [ErrUnknownCursor] or [ErrCursorAhead] unless c is a position in this mailbox.
+func (m *Mailbox) Check(c Cursor) error {
+	switch {
+	case c.Epoch != m.epoch:
+		return ErrUnknownCursor
+	case c.Seq > m.last:
+		return fmt.Errorf("%w (it is %v)", ErrCursorAhead, m.Cursor(m.last))
+	}
+	return nil
+}
+
+// Ack forgets the messages up to seq. An older seq than before changes nothing.
+func (m *Mailbox) Ack(seq uint64) {
+	for m.queue.count > 0 && m.queue.at(0).Seq <= seq {
+		m.dropOldest()
+	}
+	m.acked = max(m.acked, min(seq, m.last))
+	m.floor = max(m.floor, m.acked)
+}
+
+// Delivered notes that the messages up to seq were written to the reader.
+func (m *Mailbox) Delivered(seq uint64) { m.delivered = max(m.delivered, seq) }
+
+// Hold says whether delivered messages are kept until they are acknowledged, even when the mailbox is full.
+func (m *Mailbox) Hold(held bool) { m.held = held }
+
+// Start is the position of a reader without a cursor: after the last acknowledged message.
+func (m *Mailbox) Start() Cursor { return m.Cursor(m.acked) }
+
+// Last is the position after the newest message.
+func (m *Mailbox) Last() Cursor { return m.Cursor(m.last) }
+
+// Cursor is the position after the message seq.
+func (m *Mailbox) Cursor(seq uint64) Cursor { return Cursor{m.epoch, seq} }
+
+// Len returns how many messages are kept, and the bytes of their bodies.
+func (m *Mailbox) Len() (messages, bytes int) { return m.queue.count, m.bytes }
+
+// Wake notes that a reader came.
+func (m *Mailbox) Wake() { m.asleep = 0 }
+
+// Sleep notes that the reader left.
+func (m *Mailbox) Sleep(now time.Time) { m.asleep = now.UnixNano() }
+
+// Deadline returns when a sleeping mailbox expires; ok is false while it is awake.
+func (m *Mailbox) Deadline() (deadline time.Time, ok bool) {
+	if m.asleep == 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(0, m.asleep).Add(m.limits.Asleep), true
+}
+
+// Close ends the mailbox and forgets its messages. Closing it again changes nothing.
+func (m *Mailbox) Close() {
+	*m = Mailbox{limits: m.limits, epoch: m.epoch, last: m.last, floor: m.last, acked: m.last, delivered: m.last, closed: true}
+}
