@@ -1,0 +1,96 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+)
+
+// listener is one of --listen, and how a client calls it.
+type listener struct {
+	net.Listener
+	url string
+}
+
+// listenAll opens every listener of the list. One that fails is reported and skipped; all failing is an error.
+func listenAll(specs []string, cert *tls.Certificate, log *slog.Logger) ([]listener, error) {
+	var open []listener
+	var failed []error
+	for _, spec := range specs {
+		l, err := listen(spec, cert)
+		if err != nil {
+			log.Error("cannot listen", "on", spec, "error", err)
+			failed = append(failed, err)
+			continue
+		}
+		open = append(open, l)
+	}
+	if len(open) == 0 {
+		return nil, fmt.Errorf("no listener could be opened: %w", errors.Join(failed...))
+	}
+	return open, nil
+}
+
+func listen(spec string, cert *tls.Certificate) (listener, error) {
+	u, err := url.Parse(spec)
+	if err != nil || u.Scheme == "" {
+		return listener{}, fmt.Errorf("--listen %q: want a URL such as tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tls://:8443 or unix:///run/gb.sock", spec)
+	}
+	switch u.Scheme {
+	case "tcp", "tcp4", "tcp6":
+		l, err := net.Listen(u.Scheme, u.Host)
+		if err != nil {
+			return listener{}, err
+		}
+		return listener{l, "http://" + callable(l.Addr())}, nil
+	case "tls":
+		if cert == nil {
+			return listener{}, fmt.Errorf("--listen %q: needs --tls-cert and --tls-key", spec)
+		}
+		l, err := net.Listen("tcp", u.Host)
+		if err != nil {
+			return listener{}, err
+		}
+		config := &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+		return listener{tls.NewListener(l, config), "https://" + callable(l.Addr())}, nil
+	case "unix":
+		if err := removeStale(u.Path); err != nil {
+			return listener{}, err
+		}
+		l, err := net.Listen("unix", u.Path)
+		if err != nil {
+			return listener{}, err
+		}
+		return listener{l, "unix://" + u.Path}, nil
+	}
+	return listener{}, fmt.Errorf("--listen %q: scheme %q; want tcp, tcp4, tcp6, tls or unix", spec, u.Scheme)
+}
+
+// removeStale removes a socket that a server left behind which was killed, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return nil
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return fmt.Errorf("%s: another server listens there", path)
+	}
+	return os.Remove(path)
+}
+
+// callable is an address that a client on this machine can call.
+func callable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}

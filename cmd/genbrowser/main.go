@@ -1,0 +1,74 @@
+// Command genbrowser runs a GenBrowser server, and talks to one.
+//
+//	genbrowser playground        a server with pages to try it out
+//	genbrowser serve             a server
+//	genbrowser open URL          opens a mailbox, prints its address, then what arrives
+//	genbrowser send URL TO BODY  sends a message
+//	genbrowser key new           makes a secret
+//	genbrowser address …         shows or narrows an address
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+const description = `Browsers, backends and servers send each other messages as processes of one system do.
+
+Start with "genbrowser playground" and open the address that it prints. Every flag can be set in the
+environment as well: --shutdown-grace is GENBROWSER_SHUTDOWN_GRACE.
+
+The secret that signs addresses comes from the environment only: GENBROWSER_SECRET, or SECRET. To rotate it,
+put a new one in front, separated by a comma: the first signs, all verify. "genbrowser key new" makes one.`
+
+type cli struct {
+	Serve       serve       `cmd:"" help:"Run a server."`
+	Playground  playground  `cmd:"" help:"Run a server with the pinger and ponger pages, a logger and a name registry."`
+	Open        open        `cmd:"" help:"Open a mailbox, print its address, then every message that arrives, one a line."`
+	Send        send        `cmd:"" help:"Send a message, or many from standard input."`
+	Key         key         `cmd:"" help:"Make secrets."`
+	Address     addressCmd  `cmd:"" help:"Show or narrow an address; needs no server."`
+	Healthcheck healthcheck `cmd:"" help:"Ask a server whether it is ready; exits with 0 if so. For containers."`
+
+	Version kong.VersionFlag `help:"Print the version." env:"-"`
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "genbrowser:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("genbrowser"),
+		kong.Description(description),
+		kong.DefaultEnvars("GENBROWSER"),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Vars{
+			"version":   version(),
+			"listeners": "tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tcp://:8080, tls://:8443 or unix:///run/gb.sock",
+		},
+	)
+	if err != nil {
+		return err
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return fmt.Errorf("%w (see genbrowser --help)", err)
+	}
+	// The second signal ends the program at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	defer stop()
+	command.BindTo(ctx, (*context.Context)(nil))
+	return command.Run()
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web"
+)
+
+// flags are those of every server.
+type flags struct {
+	Listen  []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
+	TLSCert string   `help:"Certificate chain for tls listeners, in PEM." type:"existingfile" placeholder:"FILE"`
+	TLSKey  string   `help:"Its private key, in PEM." type:"existingfile" placeholder:"FILE"`
+
+	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
+	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
+	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8. May be repeated." placeholder:"CIDR"`
+
+	Body         int           `help:"Limit of a message's body, in bytes." default:"65536"`
+	Depth        int           `help:"Limit of a body's nesting." default:"512"`
+	Backlog      int           `help:"Messages that a mailbox keeps." default:"1000"`
+	BacklogBytes int           `help:"Bytes of bodies that a mailbox keeps." default:"1048576"`
+	Overflow     string        `help:"What a full mailbox does: refuse the sender, or drop-oldest." enum:"refuse,drop-oldest" default:"refuse"`
+	Asleep       time.Duration `help:"How long a mailbox lives without a reader." default:"10m"`
+	TTL          time.Duration `help:"Longest time to live that a sender may give a message." default:"168h"`
+	Names        int           `help:"Idempotency keys that a mailbox remembers." default:"1000"`
+	NameWindow   time.Duration `help:"How long it remembers them." default:"10m"`
+	Queue        int           `help:"Messages that may wait for a process." default:"1000"`
+	MaxMailboxes int           `help:"Mailboxes that the server keeps." default:"1000000"`
+	MaxBytes     int64         `help:"Bytes of bodies that the server keeps." default:"1073741824"`
+	OpenRate     float64       `help:"Mailboxes that a client address may open in a second; -1 for no limit." default:"50"`
+	OpenBurst    int           `help:"Mailboxes that a client address may open at once." default:"20000"`
+
+	Heartbeat     time.Duration `help:"Sign of life on silent streams." default:"15s"`
+	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
+	ReadTimeout   time.Duration `help:"How long a request may take to arrive, streaming uploads apart." default:"30s"`
+	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s"`
+
+	logging
+}
+
+type serve struct {
+	flags
+	Config string `help:"JSON that every client is given as its config." default:"{}" placeholder:"JSON"`
+}
+
+// Run serves until ctx ends.
+func (c *serve) Run(ctx context.Context) error {
+	if !json.Valid([]byte(c.Config)) {
+		return errors.New("--config: want JSON")
+	}
+	return c.run(ctx, func(office *server.Server, gb http.Handler) (http.Handler, error) {
+		return gb, office.SetConfig(json.RawMessage(c.Config))
+	})
+}
+
+// run serves what mount makes of the protocol's handler.
+func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler) (http.Handler, error)) error {
+	log := f.logger(os.Stderr)
+	keys, err := ring(log)
+	if err != nil {
+		return err
+	}
+	office, err := server.New(server.Options{
+		Keys: keys, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes, MaxBytes: f.MaxBytes, Queue: f.Queue, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	clientAddress, err := web.ForwardedFor(f.TrustedProxy...)
+	if err != nil {
+		return fmt.Errorf("--trusted-proxy: %w", err)
+	}
+	gb, err := web.New(web.Options{
+		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
+		ClientAddress: clientAddress, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	root, err := mount(office, gb)
+	if err != nil {
+		return err
+	}
+	var cert *tls.Certificate
+	if f.TLSCert != "" {
+		c, err := tls.LoadX509KeyPair(f.TLSCert, f.TLSKey)
+		if err != nil {
+			return fmt.Errorf("--tls-cert: %w", err)
+		}
+		cert = &c
+	}
+	listeners, err := listenAll(f.Listen, cert, log)
+	if err != nil {
+		return err
+	}
+	return f.serveOn(ctx, listeners, root, gb, log)
+}
+
+func (f *flags) limits() mailbox.Limits {
+	l := mailbox.Limits{
+		Body: f.Body, Depth: f.Depth, Backlog: f.Backlog, BacklogBytes: f.BacklogBytes, Asleep: f.Asleep,
+		TTL: f.TTL, Names: f.Names, NameWindow: f.NameWindow,
+	}
+	if f.Overflow == "drop-oldest" {
+		l.Overflow = mailbox.DropOldest
+	}
+	return l
+}
+
+// serveOn serves until ctx ends or no listener is left, then lets everything that was accepted be delivered.
+func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Handler, gb *web.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler: root, ReadTimeout: f.ReadTimeout, ReadHeaderTimeout: min(f.ReadTimeout, 10*time.Second),
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Protocols: protocols(),
+	}
+	failed := make(chan error, len(listeners))
+	var serving sync.WaitGroup
+	for _, l := range listeners {
+		log.Info("listening", "url", l.url)
+		serving.Go(func() {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("%s: %w", l.url, err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	log.Info("shutting down", "grace", f.ShutdownGrace)
+	grace, cancel := context.WithTimeout(context.Background(), f.ShutdownGrace)
+	defer cancel()
+	err = errors.Join(err, gb.Shutdown(grace), srv.Shutdown(grace))
+	srv.Close()
+	serving.Wait()
+	log.Info("bye")
+	return err
+}
+
+// protocols adds HTTP/2 without TLS, for proxies that speak it.
+func protocols() *http.Protocols {
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	return &p
+}

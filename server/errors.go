@@ -1,0 +1,20 @@
+package server
+
+import "errors"
+
+// What the post office refuses with, beside the errors of packages address and mailbox.
+var (
+	ErrExpired      = errors.New("mailbox expired: it slept too long")
+	ErrClosed       = errors.New("mailbox closed by its owner")
+	ErrGone         = errors.New("no such mailbox or process here, any more")
+	ErrTakenOver    = errors.New("another reader took over this mailbox")
+	ErrFull         = errors.New("the process's queue is full")
+	ErrRefused      = errors.New("refused")
+	ErrOverloaded   = errors.New("this server holds as much as it may")
+	ErrShuttingDown = errors.New("this server is shutting down")
+	ErrNameTaken    = errors.New("name taken by another process")
+	ErrNotAMailbox  = errors.New("not a mailbox key")
+	ErrName         = errors.New("malformed idempotency key: want 1 to 128 printable ASCII characters")
+	ErrEnvelope     = errors.New("malformed envelope")
+	ErrTTL          = errors.New("time to live out of range")
+)

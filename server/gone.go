@@ -1,0 +1,37 @@
+package server
+
+import (
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// gone remembers why the latest mailboxes ended, so that senders are told. Older ones are only "gone".
+type gone struct {
+	mu             sync.Mutex
+	recent, before map[uuid.UUID]error
+}
+
+// remembered is how many mailboxes each of the two maps holds.
+const remembered = 50_000
+
+func (g *gone) add(id uuid.UUID, why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.recent == nil || len(g.recent) >= remembered {
+		g.recent, g.before = make(map[uuid.UUID]error), g.recent
+	}
+	g.recent[id] = why
+}
+
+func (g *gone) why(id uuid.UUID) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err, ok := g.recent[id]; ok {
+		return err
+	}
+	if err, ok := g.before[id]; ok {
+		return err
+	}
+	return ErrGone
+}

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// Letter is a message on its way in.
+type Letter struct {
+	Body []byte        // one JSON value; it is checked and copied
+	Name string        // idempotency key; empty for none
+	TTL  time.Duration // 0: the message waits as long as its mailbox lives
+	mailbox.Meta
+}
+
+// check reports what is wrong with the letter, its body apart.
+func (l *Letter) check(limits *mailbox.Limits) error {
+	if l.Name != "" && !ValidName(l.Name) {
+		return ErrName
+	}
+	if l.Ref != "" && !ValidName(l.Ref) {
+		return fmt.Errorf("%w: ref: want 1 to 128 printable ASCII characters", ErrEnvelope)
+	}
+	if l.TTL != 0 && (l.TTL < time.Second || l.TTL > limits.TTL) {
+		return fmt.Errorf("%w: want 1s to %v", ErrTTL, limits.TTL)
+	}
+	if l.Trace != "" && !traceparent.MatchString(l.Trace) {
+		return fmt.Errorf("%w: trace: want a W3C traceparent", ErrEnvelope)
+	}
+	if l.Kind != mailbox.KindMessage && l.Ref == "" {
+		return fmt.Errorf("%w: a %v needs a ref", ErrEnvelope, l.Kind)
+	}
+	if l.Kind == mailbox.KindCall && l.Reply == "" {
+		return fmt.Errorf("%w: a call needs a reply address", ErrEnvelope)
+	}
+	if l.Reply != "" {
+		if _, err := address.Parse(l.Reply); err != nil {
+			return fmt.Errorf("%w: reply: %w", ErrEnvelope, err)
+		}
+	}
+	return nil
+}
+
+// traceparent is the form of https://www.w3.org/TR/trace-context/#traceparent-header
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// Send sends body, which is marshalled to JSON, to a mailbox or process. It returns once the message waits
+// there, which for a process whose queue is full may take until ctx ends. Within a handler it does not wait
+// for a full queue: two processes that fill each other's would wait for ever.
+func (s *Server) Send(ctx context.Context, to address.Address, body any) error {
+	if s.stopping.Load() && ctx.Value(inHandler{}) == nil {
+		return ErrShuttingDown
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("server: send: %w", err)
+	}
+	var g address.Grant
+	if err := s.keys.Verify(&g, to.String()); err != nil {
+		return err
+	}
+	wake, err := s.deliver(ctx, &g, &Letter{Body: b})
+	if err == nil && wake != nil {
+		wake.Wake()
+	}
+	return err
+}
+
+// Post takes a letter that came from outside to the address with that text. It waits for nothing: a full queue
+// is [ErrFull]. The caller must wake the reader that is returned, if any, soon; one wake will do for many posts.
+func (s *Server) Post(to string, l *Letter) (Reader, error) {
+	if s.stopping.Load() {
+		return nil, ErrShuttingDown
+	}
+	var g address.Grant
+	if err := s.keys.Verify(&g, to); err != nil {
+		return nil, err
+	}
+	return s.deliver(nil, &g, l)
+}
+
+// deliver checks the letter and puts it where it belongs. A nil context does not wait.
+func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Reader, error) {
+	now := time.Now()
+	right := address.Send
+	if l.Kind == mailbox.KindCall {
+		right = address.Call
+	}
+	if err := g.Permit(right, now); err != nil {
+		return nil, err
+	}
+	if err := l.check(&s.limits); err != nil {
+		return nil, err
+	}
+	if err := s.limits.CheckBody(l.Body); err != nil {
+		return nil, err
+	}
+	if err := g.PermitBody(l.Body); err != nil {
+		return nil, err
+	}
+	if s.bytes.Load()+int64(len(l.Body)) > s.maxBytes {
+		return nil, ErrOverloaded
+	}
+	msg := mailbox.Message{Body: bytes.Clone(l.Body)}
+	mailbox.OneLine(msg.Body)
+	if l.TTL != 0 {
+		msg.Expires = now.Add(l.TTL).Unix()
+	}
+	l.Via = g.Labels()
+	if !l.Meta.IsZero() {
+		meta := l.Meta
+		msg.Meta = &meta
+	}
+	if g.Kind() == address.Process {
+		return nil, s.queueFor(ctx, string(g.Name()), msg)
+	}
+	b, err := s.box(g.Mailbox())
+	if err != nil {
+		return nil, err
+	}
+	return b.append(msg, l.Name, now)
+}
+
+func (b *box) append(msg mailbox.Message, name string, now time.Time) (Reader, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.why != nil {
+		return nil, b.why
+	}
+	if b.stopped {
+		return nil, ErrShuttingDown
+	}
+	_, before := b.mail.Len()
+	_, stored, err := b.mail.Append(msg, name, now)
+	if err != nil {
+		return nil, err
+	}
+	_, after := b.mail.Len()
+	b.server.account(after - before)
+	if !stored || b.sub == nil {
+		return nil, nil
+	}
+	return b.sub.reader, nil
+}
+
+// ValidName reports whether name can be an idempotency key or a ref: 1 to 128 printable ASCII characters.
+func ValidName(name string) bool {
+	for i := range len(name) {
+		if name[i] < 0x21 || name[i] > 0x7e {
+			return false
+		}
+	}
+	return len(name) >= 1 && len(name) <= 128
+}
+
+// Verify checks an address's or key's text, as [address.Ring.Verify] does with the server's secrets.
+func (s *Server) Verify(g *address.Grant, text string) error { return s.keys.Verify(g, text) }

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/wheel"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// Options configure a [Server]. Only Keys is needed.
+type Options struct {
+	Keys         *address.Ring
+	Limits       mailbox.Limits // of each mailbox
+	MaxMailboxes int            // 1,000,000
+	MaxBytes     int64          // of bodies that wait in mailboxes and queues, together; 1 GiB
+	Queue        int            // messages that may wait for one process; 1,000
+	Logger       *slog.Logger   // slog.Default
+}
+
+// Server is the post office. Make one with [New] and end it with [Server.Shutdown]; any number of goroutines
+// may use it.
+type Server struct {
+	// fixed after construction
+	keys         *address.Ring
+	limits       mailbox.Limits
+	maxMailboxes int64
+	maxBytes     int64
+	queue        int
+	log          *slog.Logger
+	asleep       *wheel.Wheel[*box]
+	done         chan struct{}
+	background   sync.WaitGroup
+
+	shards    [64]shard
+	processes processes
+	gone      gone
+
+	mailboxes atomic.Int64
+	bytes     atomic.Int64
+	config    atomic.Pointer[[]byte]
+	stopping  atomic.Bool
+	stop      sync.Once
+}
+
+// New starts a post office.
+func New(o Options) (*Server, error) {
+	if o.Keys == nil {
+		return nil, errors.New("server: Options.Keys is needed; see address.NewRing")
+	}
+	if err := o.Limits.Check(); err != nil {
+		return nil, err
+	}
+	if o.MaxMailboxes < 0 || o.MaxBytes < 0 || o.Queue < 0 {
+		return nil, errors.New("server: a limit is negative")
+	}
+	s := &Server{
+		keys:         o.Keys,
+		limits:       o.Limits.WithDefaults(),
+		maxMailboxes: 1_000_000,
+		maxBytes:     1 << 30,
+		queue:        1000,
+		log:          o.Logger,
+		done:         make(chan struct{}),
+	}
+	if o.MaxMailboxes > 0 {
+		s.maxMailboxes = int64(o.MaxMailboxes)
+	}
+	if o.MaxBytes > 0 {
+		s.maxBytes = o.MaxBytes
+	}
+	if o.Queue > 0 {
+		s.queue = o.Queue
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	for i := range s.shards {
+		s.shards[i].boxes = make(boxes)
+	}
+	s.processes.init()
+	s.SetConfig(struct{}{})
+	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
+	s.asleep = wheel.New[*box](tick, time.Now())
+	s.background.Go(func() { s.asleep.Run(s.done, s.expire) })
+	return s, nil
+}
+
+// Limits returns the limits of each mailbox, defaults filled in.
+func (s *Server) Limits() mailbox.Limits { return s.limits }
+
+// SetConfig sets what every client is given when it opens its mailbox: any value that marshals to JSON,
+// addresses included. It is {} until it is set.
+func (s *Server) SetConfig(v any) error {
+	config, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("server: config: %w", err)
+	}
+	s.config.Store(&config)
+	return nil
+}
+
+// Config returns the JSON that SetConfig was given.
+func (s *Server) Config() json.RawMessage { return *s.config.Load() }
+
+// ShuttingDown reports whether Shutdown was called.
+func (s *Server) ShuttingDown() bool { return s.stopping.Load() }
+
+// Shutdown ends the server: it takes no more messages from outside, lets every process finish what is queued
+// for it, and then ends every reader, which may still read what its mailbox holds. If ctx ends first, the
+// context of the handlers that still run is cancelled, and the rest is done all the same.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	err := s.processes.finish(ctx)
+	s.stop.Do(func() {
+		close(s.done)
+		s.background.Wait()
+		for i := range s.shards {
+			for _, b := range s.shards[i].all() {
+				b.shutDown()
+			}
+		}
+	})
+	return err
+}
+
+// account counts the bytes that a mailbox or queue took or gave back.
+func (s *Server) account(delta int) {
+	if delta != 0 {
+		s.bytes.Add(int64(delta))
+	}
+}
+
+// Stats is how much a server holds.
+type Stats struct {
+	Mailboxes int64
+	Bytes     int64 // of bodies that wait
+}
+
+// Stats returns how much the server holds now.
+func (s *Server) Stats() Stats { return Stats{s.mailboxes.Load(), s.bytes.Load()} }

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// Reader is told about its mailbox by whoever changes it, from any goroutine and never under a lock. Neither
+// method may block.
+type Reader interface {
+	// Wake says that there is something to read.
+	Wake()
+	// End says why there will be nothing more: [ErrTakenOver], [ErrClosed], or [ErrShuttingDown], when what
+	// is there may still be read.
+	End(why error)
+}
+
+// Subscribing says from where on and how to read.
+type Subscribing struct {
+	After *mailbox.Cursor // nil: after the last acknowledged message
+	Hold  bool            // only acknowledging makes room in a full mailbox, and After acknowledges nothing
+}
+
+// Subscription is one reader's hold on a mailbox. One goroutine at a time may use it.
+type Subscription struct {
+	Mailbox Mailbox // its Cursor is where reading begins
+	Gap     uint64  // messages that are missing there
+
+	box    *box
+	reader Reader
+	at     uint64 // the last message that was delivered
+	hold   bool
+}
+
+// Subscribe makes r the reader of the mailbox that grant g is for. A reader that was there is ended with
+// [ErrTakenOver].
+func (s *Server) Subscribe(g *address.Grant, how Subscribing, r Reader) (*Subscription, error) {
+	b, err := s.owned(g, address.Read)
+	if err != nil {
+		return nil, err
+	}
+	sub := &Subscription{Mailbox: b.describe(), box: b, reader: r, hold: how.Hold}
+	before, err := sub.attach(how.After)
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		before.reader.End(ErrTakenOver)
+	}
+	return sub, nil
+}
+
+// attach takes the place of the reader before, which it returns.
+func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, err error) {
+	b := sub.box
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.why != nil {
+		return nil, b.why
+	}
+	if b.server.stopping.Load() {
+		return nil, ErrShuttingDown
+	}
+	from := b.mail.Start()
+	if after != nil {
+		if err := b.mail.Check(*after); err != nil {
+			return nil, err
+		}
+		from = *after
+	}
+	sub.Mailbox.Cursor, sub.at = from, from.Seq
+	sub.Gap = b.mail.Gap(from.Seq)
+	if after != nil && !sub.hold {
+		b.ack(from.Seq)
+	}
+	b.mail.Hold(sub.hold)
+	b.mail.Wake()
+	b.server.asleep.Stop(&b.expiry)
+	before, b.sub = b.sub, sub
+	return before, nil
+}
+
+// Cursor is the position after the last message that was delivered.
+func (sub *Subscription) Cursor() mailbox.Cursor {
+	return mailbox.Cursor{Epoch: sub.Mailbox.Cursor.Epoch, Seq: sub.at}
+}
+
+// Read calls f with each message after the last delivered one, or first with a [*mailbox.GapError], until f
+// returns false. f runs under the mailbox's lock: it copies what it needs, and does not block. A subscription
+// that ended reads nothing.
+func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) {
+	b := sub.box
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sub == sub {
+		b.mail.After(sub.at, time.Now())(f)
+	}
+}
+
+// Delivered notes that the messages up to seq reached the reader, as far as can be told without an
+// acknowledgement. The next Read goes on after them.
+func (sub *Subscription) Delivered(seq uint64) {
+	b := sub.box
+	sub.at = seq
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sub == sub {
+		b.mail.Delivered(seq)
+	}
+}
+
+// Close ends the subscription; the mailbox falls asleep, unless another reader took over. Closing it again
+// changes nothing.
+func (sub *Subscription) Close() {
+	b := sub.box
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sub != sub {
+		return
+	}
+	now := time.Now()
+	b.sub = nil
+	b.mail.Sleep(now)
+	if !b.stopped {
+		b.server.asleep.Set(&b.expiry, now.Add(b.server.limits.Asleep))
+	}
+}

@@ -1,0 +1,10 @@
+// Package web puts a [server.Server] on HTTP: addresses to POST to, mailboxes as streams of server-sent events
+// or as long-polls, and the browser client. PROTOCOL.md describes every route.
+//
+//	gb, err := web.New(web.Options{Server: office})
+//	mux.Handle("/_gb/", gb)
+//
+// A stream over HTTP/1.1 is taken off net/http: the goroutine that sends a message writes it to the reader's
+// socket, without blocking, and an idle stream is a parked goroutine and little else. What a socket does not
+// take stays in the mailbox until it does.
+package web

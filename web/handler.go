@@ -1,0 +1,194 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/rs/cors"
+
+	"github.com/genbrowser/genbrowser/internal/wheel"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// Options configure a [Handler]. Only Server is needed.
+type Options struct {
+	Server *server.Server
+	Prefix string // of all routes; "/_gb"
+
+	// AllowedOrigins lists the origins whose pages may use the server, such as "https://example.com". Empty
+	// means any, without cookies; a list also lets those pages send cookies, for Open to look at. Pages of
+	// the server's own origin always may.
+	AllowedOrigins []string
+	// Open decides who may open a mailbox, and returns the config that this client gets; nil means the
+	// server's. Its error is told to the client: a *problem.Problem as it is, any other as 403 open-refused.
+	// By default anybody may.
+	Open func(*http.Request) (config any, err error)
+	// OpenRate is how many mailboxes a client address may open in a second, OpenBurst how many at once: 50
+	// and 20,000, so that an office behind one address comes back after a deploy. Below 0: no limit.
+	OpenRate  float64
+	OpenBurst int
+	// ClientAddress tells clients apart for OpenRate; by default by the connection's address, which behind a
+	// proxy is the proxy's.
+	ClientAddress func(*http.Request) string
+
+	Heartbeat  time.Duration // between signs of life on a silent stream; 15 s
+	SlowReader time.Duration // how long a stream may take nothing until it is dropped; 60 s
+	Logger     *slog.Logger  // slog.Default
+}
+
+// Handler serves the protocol. Make one with [New] and end it with [Handler.Shutdown].
+type Handler struct {
+	// fixed after construction
+	office     *server.Server
+	prefix     string
+	sendPrefix string
+	origins    []string
+	opener     func(*http.Request) (any, error)
+	address    func(*http.Request) string
+	opens      *limiter
+	heartbeat  time.Duration
+	slow       time.Duration
+	log        *slog.Logger
+	router     *mux.Router
+	handler    http.Handler
+
+	ctx     context.Context // ends when the service shuts down
+	cancel  context.CancelFunc
+	streams streams
+	beats   *wheel.Wheel[*stream]
+}
+
+// New returns a handler for everything below the prefix, and for /.well-known/gen-browser, /healthz and /readyz.
+func New(o Options) (*Handler, error) {
+	if o.Server == nil {
+		return nil, errors.New("web: Options.Server is needed")
+	}
+	h := &Handler{
+		office:    o.Server,
+		prefix:    "/_gb",
+		origins:   o.AllowedOrigins,
+		opener:    o.Open,
+		address:   o.ClientAddress,
+		opens:     newLimiter(o.OpenRate, o.OpenBurst),
+		heartbeat: 15 * time.Second,
+		slow:      60 * time.Second,
+		log:       o.Logger,
+	}
+	if o.Prefix != "" {
+		h.prefix = strings.TrimRight(o.Prefix, "/")
+		if !strings.HasPrefix(o.Prefix, "/") || h.prefix == "" {
+			return nil, errors.New(`web: Options.Prefix must be like "/_gb"`)
+		}
+	}
+	if o.Heartbeat < 0 || o.SlowReader < 0 {
+		return nil, errors.New("web: a time is negative")
+	}
+	if o.Heartbeat > 0 {
+		h.heartbeat = o.Heartbeat
+	}
+	if o.SlowReader > 0 {
+		h.slow = o.SlowReader
+	}
+	if h.address == nil {
+		h.address = remoteAddress
+	}
+	if h.log == nil {
+		h.log = slog.Default()
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.sendPrefix = h.prefix + "/send/"
+	h.router = h.routes()
+	h.handler = h.cors().Handler(http.HandlerFunc(h.route))
+	tick := min(max(h.heartbeat/8, 10*time.Millisecond), time.Second)
+	h.beats = wheel.New[*stream](tick, time.Now())
+	h.streams.start(h.beats)
+	return h, nil
+}
+
+func (h *Handler) routes() *mux.Router {
+	r := mux.NewRouter()
+	gb := r.PathPrefix(h.prefix).Subrouter()
+	gb.HandleFunc("/mailbox", h.openMailbox).Methods("POST")
+	gb.HandleFunc("/mailbox", h.readMailbox).Methods("GET")
+	gb.HandleFunc("/mailbox", h.closeMailbox).Methods("DELETE")
+	gb.HandleFunc("/ack", h.ack).Methods("POST")
+	gb.HandleFunc("/send", h.sendMany).Methods("POST")
+	gb.HandleFunc("/send/{address}", h.send).Methods("POST")
+	gb.HandleFunc("/client.js", script("client.js")).Methods("GET", "HEAD")
+	gb.HandleFunc("/client.global.js", script("client.global.js")).Methods("GET", "HEAD")
+	r.HandleFunc("/.well-known/gen-browser", h.discover).Methods("GET", "HEAD")
+	r.HandleFunc("/healthz", h.health).Methods("GET", "HEAD")
+	r.HandleFunc("/readyz", h.ready).Methods("GET", "HEAD")
+	r.NotFoundHandler = http.HandlerFunc(h.notFound)
+	r.MethodNotAllowedHandler = http.HandlerFunc(h.methodNotAllowed)
+	return r
+}
+
+func (h *Handler) cors() *cors.Cors {
+	return cors.New(cors.Options{
+		AllowOriginRequestFunc: h.allowed,
+		AllowedMethods:         []string{"GET", "POST", "DELETE"},
+		AllowedHeaders:         []string{"Authorization", "Content-Type", "Accept", "Cache-Control", "Last-Event-ID", "Idempotency-Key", "TTL", "Traceparent"},
+		ExposedHeaders:         []string{"Retry-After", "Allow"},
+		AllowCredentials:       len(h.origins) > 0,
+		MaxAge:                 7200,
+	})
+}
+
+// allowed reports whether pages of an origin may use the server.
+func (h *Handler) allowed(r *http.Request, origin string) bool {
+	if len(h.origins) == 0 || slices.Contains(h.origins, origin) {
+		return true
+	}
+	_, host, ok := strings.Cut(origin, "://")
+	return ok && host == r.Host
+}
+
+// ServeHTTP serves one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
+
+// route leads the hot route past the router.
+func (h *Handler) route(w http.ResponseWriter, r *http.Request) {
+	if origin := r.Header.Get("Origin"); origin != "" && !h.allowed(r, origin) {
+		h.refuse(w, &problem.Problem{Kind: problem.OriginNotAllowed, Detail: origin})
+		return
+	}
+	if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, h.sendPrefix) {
+		h.send(w, r)
+		return
+	}
+	h.router.ServeHTTP(w, r)
+}
+
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
+	h.refuse(w, &problem.Problem{Kind: problem.NotFound, Detail: r.URL.Path})
+}
+
+func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	var allow []string
+	for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
+		try := r.Clone(r.Context())
+		try.Method = method
+		if m := (mux.RouteMatch{}); h.router.Match(try, &m) && m.MatchErr == nil {
+			allow = append(allow, method)
+		}
+	}
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	h.refuse(w, &problem.Problem{Kind: problem.MethodNotAllowed, Detail: "want " + strings.Join(allow, " or ")})
+}
+
+// Shutdown ends the service: new messages get 503, processes finish what is queued for them, and each stream
+// is sent what its mailbox holds, then bye. Call it before http.Server.Shutdown, which knows nothing of the
+// streams. When ctx ends first, the streams that are left are cut.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.cancel()
+	err := h.office.Shutdown(ctx)
+	return errors.Join(err, h.streams.finish(ctx))
+}

@@ -1,0 +1,97 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// opened is what a client is told about its mailbox.
+type opened struct {
+	Address   string          `json:"address"`
+	Key       string          `json:"key,omitempty"`
+	Cursor    string          `json:"cursor"`
+	Config    json.RawMessage `json:"config"`
+	Heartbeat int64           `json:"heartbeat"` // milliseconds
+	Limits    limits          `json:"limits"`
+}
+
+type limits struct {
+	Body         int   `json:"body"`
+	Backlog      int   `json:"backlog"`
+	BacklogBytes int   `json:"backlogBytes"`
+	Asleep       int64 `json:"asleep"` // milliseconds
+}
+
+func limitsOf(l mailbox.Limits) limits {
+	return limits{l.Body, l.Backlog, l.BacklogBytes, l.Asleep.Milliseconds()}
+}
+
+func (h *Handler) describe(m server.Mailbox, withKey bool) opened {
+	o := opened{
+		Address:   m.Address.String(),
+		Cursor:    m.Cursor.String(),
+		Config:    m.Config,
+		Heartbeat: h.heartbeat.Milliseconds(),
+		Limits:    limitsOf(h.office.Limits()),
+	}
+	if withKey {
+		o.Key = m.Key.Reveal()
+	}
+	return o
+}
+
+// admit opens a mailbox for whoever asks, if it may have one.
+func (h *Handler) admit(r *http.Request) (server.Mailbox, error) {
+	if wait := h.opens.wait(h.address(r), time.Now()); wait > 0 {
+		return server.Mailbox{}, &problem.Problem{
+			Kind:       problem.TooManyOpens,
+			Detail:     fmt.Sprintf("at most %d at once and %v a second", h.opens.burst, float64(h.opens.rate)),
+			RetryAfter: time.Duration(math.Ceil(wait.Seconds())) * time.Second,
+		}
+	}
+	config, err := h.configFor(r)
+	if err != nil {
+		return server.Mailbox{}, err
+	}
+	return h.office.Open(config)
+}
+
+// configFor asks the Open hook, if there is one; nil stands for the server's config.
+func (h *Handler) configFor(r *http.Request) (json.RawMessage, error) {
+	if h.opener == nil {
+		return nil, nil
+	}
+	config, err := h.opener(r)
+	if err != nil {
+		if p := (*problem.Problem)(nil); errors.As(err, &p) {
+			return nil, p
+		}
+		return nil, &problem.Problem{Kind: problem.OpenRefused, Detail: err.Error()}
+	}
+	if config == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("web: config of the Open hook: %w", err)
+	}
+	return b, nil
+}
+
+func (h *Handler) openMailbox(w http.ResponseWriter, r *http.Request) {
+	m, err := h.admit(r)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusCreated, "application/json", h.describe(m, true))
+}

@@ -1,0 +1,132 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+const (
+	defaultWait = 25 * time.Second
+	maxWait     = 60 * time.Second
+
+	// pollBytes is about how many bytes of bodies one answer carries; one message may be more.
+	pollBytes = 256 << 10
+)
+
+// poller is the reader of a long-poll.
+type poller struct {
+	wake chan struct{}
+	end  chan error
+}
+
+// Wake implements [server.Reader].
+func (p *poller) Wake() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// End implements [server.Reader].
+func (p *poller) End(why error) {
+	select {
+	case p.end <- why:
+	default:
+	}
+}
+
+// poll answers a GET with the messages after a cursor, as soon as there are any.
+func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
+	rd, err := parseReading(r)
+	if err == nil && rd.key == "" {
+		err = &problem.Problem{Kind: problem.MissingKey, Detail: "a long-poll needs Authorization: Bearer gbk_…; open a mailbox with POST first"}
+	}
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	wait, err := parseWait(r.URL.Query().Get("wait"))
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	p := &poller{wake: make(chan struct{}, 1), end: make(chan error, 1)}
+	var g address.Grant
+	sub, _, err := h.join(r, &rd, &g, p)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	defer sub.Close()
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + h.slow))
+	body, err := p.read(r, sub, wait)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
+}
+
+// read waits for messages and returns the answer.
+func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Duration) ([]byte, error) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		if body, any := answer(sub); any {
+			return body, nil
+		}
+		select {
+		case <-p.wake:
+		case why := <-p.end:
+			return nil, why
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-timer.C:
+			body, _ := answer(sub)
+			return body, nil
+		}
+	}
+}
+
+// answer encodes what waits, and reports whether that is anything.
+func answer(sub *server.Subscription) (body []byte, any bool) {
+	last, missing := sub.Cursor(), uint64(0)
+	var messages []byte
+	sub.Read(func(m *mailbox.Message, err error) bool {
+		var gap *mailbox.GapError
+		if errors.As(err, &gap) {
+			missing += gap.Missing
+			last.Seq += gap.Missing
+			return true
+		}
+		if len(messages) > 0 {
+			if len(messages)+len(m.Body) > pollBytes {
+				return false
+			}
+			messages = append(messages, ',')
+		}
+		messages = appendEnvelope(messages, m)
+		last.Seq = m.Seq
+		return true
+	})
+	body = append(body, `{"cursor":"`...)
+	body = last.Append(body)
+	body = append(body, `","gap":`...)
+	body = strconv.AppendUint(body, missing, 10)
+	body = append(body, `,"messages":[`...)
+	body = append(body, messages...)
+	body = append(body, "]}"...)
+	sub.Delivered(last.Seq)
+	return body, len(messages) > 0 || missing > 0
+}

@@ -1,0 +1,110 @@
+package web
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// send takes one message.
+func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
+	to := r.URL.Path[len(h.sendPrefix):]
+	b := bodies.Get().(*body)
+	defer b.release()
+	reader, err := h.post(to, r, b)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	if reader != nil {
+		reader.Wake()
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (h *Handler) post(to string, r *http.Request, b *body) (server.Reader, error) {
+	if typ := r.Header.Get("Content-Type"); !jsonType(typ) {
+		return nil, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
+	}
+	letter := server.Letter{Name: r.Header.Get("Idempotency-Key")}
+	letter.Trace = r.Header.Get("Traceparent")
+	if ttl := r.Header.Get("TTL"); ttl != "" {
+		d, err := parseTTL(ttl)
+		if err != nil {
+			return nil, err
+		}
+		letter.TTL = d
+	}
+	limits := h.office.Limits()
+	if err := b.read(r, limits.Body); err != nil {
+		return nil, err
+	}
+	letter.Body = b.b
+	return h.office.Post(to, &letter)
+}
+
+// jsonType reports whether a body of that content type is taken for JSON.
+func jsonType(typ string) bool {
+	switch typ {
+	case "application/json", "text/plain;charset=UTF-8", "": // what clients send
+		return true
+	}
+	typ, _, err := mime.ParseMediaType(typ)
+	return err == nil && (typ == "application/json" || typ == "text/plain")
+}
+
+// parseTTL reads seconds, as RFC 8030 §5.2 has them.
+func parseTTL(text string) (time.Duration, error) {
+	seconds, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || seconds == 0 || strings.HasPrefix(text, "+") {
+		return 0, malformed("TTL: want a whole number of seconds above 0")
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+// body is the buffer that a request's body is read into.
+type body struct{ b []byte }
+
+// keptBody is the most that an unused buffer may take.
+const keptBody = 128 << 10
+
+var bodies = sync.Pool{New: func() any { return &body{make([]byte, 0, 1024)} }}
+
+func (b *body) release() {
+	if cap(b.b) <= keptBody {
+		b.b = b.b[:0]
+		bodies.Put(b)
+	}
+}
+
+// read reads the whole body, if it is no longer than limit.
+func (b *body) read(r *http.Request, limit int) error {
+	tooLarge := &problem.Problem{Kind: problem.TooLarge, Detail: "at most " + strconv.Itoa(limit) + " bytes"}
+	if r.ContentLength > int64(limit) {
+		return tooLarge
+	}
+	for {
+		if len(b.b) > limit {
+			return tooLarge
+		}
+		if len(b.b) == cap(b.b) {
+			b.b = append(b.b, 0)[:len(b.b)]
+		}
+		n, err := r.Body.Read(b.b[len(b.b):cap(b.b)])
+		b.b = b.b[:len(b.b)+n]
+		switch {
+		case err == io.EOF && len(b.b) <= limit:
+			return nil
+		case err != nil && !errors.Is(err, io.EOF):
+			return malformed("the body did not arrive whole")
+		}
+	}
+}

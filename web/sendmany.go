@@ -1,0 +1,225 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/internal/jsonscan"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// lineOverhead is how much longer than its body a line may be.
+const lineOverhead = 4 << 10
+
+// sendMany takes a message a line and answers each with a line, in order and as they come, for as long as the
+// sender keeps the request open.
+func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
+	if typ := r.Header.Get("Content-Type"); !ndjsonType(typ) {
+		h.refuse(w, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/x-ndjson"})
+		return
+	}
+	rc := http.NewResponseController(w)
+	rc.EnableFullDuplex() // HTTP/2 needs no asking
+	rc.SetReadDeadline(time.Time{})
+	rc.SetWriteDeadline(time.Time{})
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Accel-Buffering", "no")
+
+	// a sender that holds its request open must not hold up a shutdown
+	ended := make(chan struct{})
+	stop := context.AfterFunc(h.ctx, func() {
+		rc.SetReadDeadline(time.Now())
+		close(ended)
+	})
+	defer func() {
+		if !stop() {
+			<-ended
+		}
+	}()
+
+	u := uploads.Get().(*upload)
+	defer u.release()
+	u.h, u.w, u.rc, u.body = h, w, rc, r.Body
+	u.endless, u.maxLine = r.ContentLength < 0, h.office.Limits().Body+lineOverhead
+	u.run()
+}
+
+func ndjsonType(typ string) bool {
+	typ, _, err := mime.ParseMediaType(typ)
+	switch typ {
+	case "application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain":
+		return err == nil
+	}
+	return false
+}
+
+// upload is one request with many messages.
+type upload struct {
+	h       *Handler
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	body    io.Reader
+	endless bool // the sender said no length: it may wait for an answer before it sends more
+	maxLine int
+
+	in      []byte          // read, and not yet taken for a line
+	out     []byte          // answers to write
+	awake   []server.Reader // to be woken
+	tooLong bool            // within a line whose head was refused
+}
+
+const (
+	// maxAwake is how many readers are woken together at most; more would keep the first ones waiting.
+	maxAwake = 64
+	// maxAnswers is how many bytes of answers are kept to be written together.
+	maxAnswers = 16 << 10
+)
+
+var uploads = sync.Pool{New: func() any { return &upload{in: make([]byte, 0, 16<<10)} }}
+
+func (u *upload) release() {
+	if cap(u.in) > keptBody {
+		return
+	}
+	clear(u.awake[:cap(u.awake)])
+	*u = upload{in: u.in[:0], out: u.out[:0], awake: u.awake[:0]}
+	uploads.Put(u)
+}
+
+// run reads until the body ends, and settles what is done before each read that may have to wait.
+func (u *upload) run() {
+	for {
+		err := u.read()
+		u.lines()
+		if err == io.EOF {
+			u.lastLine()
+		}
+		u.wake()
+		if err != nil {
+			u.w.Write(u.out)
+			return
+		}
+		if (u.endless || len(u.out) >= maxAnswers) && !u.flush() {
+			return
+		}
+	}
+}
+
+// read adds more of the body to in, which holds at most the beginning of a line.
+func (u *upload) read() error {
+	if len(u.in) == cap(u.in) {
+		u.in = slices.Grow(u.in, len(u.in))
+	}
+	n, err := u.body.Read(u.in[len(u.in):cap(u.in)])
+	u.in = u.in[:len(u.in)+n]
+	return err
+}
+
+// lines takes the complete lines of in, and leaves the beginning of the next one.
+func (u *upload) lines() {
+	at := 0
+	for {
+		end := bytes.IndexByte(u.in[at:], '\n')
+		if end < 0 {
+			break
+		}
+		if line := u.in[at : at+end]; u.tooLong {
+			u.tooLong = false
+		} else {
+			u.line(line)
+		}
+		at += end + 1
+	}
+	u.in = append(u.in[:0], u.in[at:]...)
+	if len(u.in) > u.maxLine { // its end is not worth keeping
+		if !u.tooLong {
+			u.line(u.in)
+		}
+		u.in, u.tooLong = u.in[:0], true
+	}
+}
+
+// lastLine takes what the body ended with, if no line end followed.
+func (u *upload) lastLine() {
+	if !u.tooLong {
+		u.line(u.in)
+	}
+	u.in = u.in[:0]
+}
+
+// line takes one line and notes its answer.
+func (u *upload) line(line []byte) {
+	if jsonscan.Space(line, 0) == len(line) {
+		return // a sign of life
+	}
+	if len(line) > u.maxLine {
+		u.answer("", &problem.Problem{Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes"})
+		return
+	}
+	l, err := parseLine(line)
+	if err != nil {
+		u.answer(l.letter.Name, err)
+		return
+	}
+	reader, err := u.h.office.Post(l.to, &l.letter)
+	u.answer(l.letter.Name, err)
+	if reader == nil || slices.Contains(u.awake, reader) {
+		return
+	}
+	if u.awake = append(u.awake, reader); len(u.awake) == maxAwake {
+		u.wake()
+	}
+}
+
+// wake lets the readers know; messages for one reader that came together are written together.
+func (u *upload) wake() {
+	for _, r := range u.awake {
+		r.Wake()
+	}
+	u.awake = u.awake[:0]
+}
+
+// answer adds the answer to a line: accepted, or the problem of err.
+func (u *upload) answer(id string, err error) {
+	if err == nil {
+		if id == "" {
+			u.out = append(u.out, `{"status":202}`+"\n"...)
+			return
+		}
+		u.out = append(u.out, '{')
+		u.out = appendMember(u.out, "id", id)
+		u.out = append(u.out, `"status":202}`+"\n"...)
+		return
+	}
+	p := toProblem(err)
+	if p.Kind == problem.Internal {
+		u.h.log.Error("message failed", "error", err)
+	}
+	m := p.Members()
+	m.ID = id
+	text, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // our own type
+	}
+	u.out = append(append(u.out, text...), '\n')
+}
+
+// flush writes the answers out, and reports whether the sender still takes them.
+func (u *upload) flush() bool {
+	if len(u.out) == 0 {
+		return true
+	}
+	_, err := u.w.Write(u.out)
+	u.out = u.out[:0]
+	return err == nil && u.rc.Flush() == nil
+}

@@ -1,0 +1,358 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/wheel"
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+)
+
+// stream carries the events of one mailbox to one client. Whoever puts a message into the mailbox calls Wake,
+// which moves what is after the reader's position from the mailbox to the wire, as far as the wire takes it
+// without blocking. If it does not take all, a goroutine waits until it does, and goes on from there:
+//
+//	idle ──Wake──▶ pump ──all written──▶ idle
+//	                │ the wire is full
+//	                ▼
+//	              drain ──taken within Options.SlowReader──▶ pump again
+//	                │ not taken
+//	                ▼
+//	              cut; the mailbox keeps the messages, and the reader resumes
+type stream struct {
+	h        *Handler
+	idPrefix string // "KEY." where event ids are self-contained
+	mortal   bool   // the key that opened it ends, at expires
+	expires  time.Time
+	beat     wheel.Item[*stream]
+
+	mu       sync.Mutex
+	wire     wire // nil until the stream has begun
+	sub      *server.Subscription
+	rest     []byte // of what was begun to be written; goes out before anything else
+	end      error  // why the stream is to end, once what can be read is written
+	bye      bool   // the last event is in rest, or written
+	draining bool   // a goroutine waits for the wire
+	closed   bool
+	wrote    time.Time
+	users    int // goroutines that use the wire
+}
+
+// stream answers a GET with a stream.
+func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
+	rd, err := parseReading(r)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	s := &stream{h: h}
+	s.beat.Value = s
+	var g address.Grant
+	sub, o, err := h.join(r, &rd, &g, s)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	s.expires, s.mortal = g.Expires()
+	if rd.selfIDs {
+		s.idPrefix = rd.key + "."
+	}
+	s.sub = sub
+	first := initEvent(s.idPrefix, spread(time.Second, 4*time.Second), o, rd.how.After != nil, sub.Gap)
+	sub.Delivered(sub.Mailbox.Cursor.Seq + sub.Gap) // init tells of the gap
+
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no")
+	if !h.streams.add(s) {
+		sub.Close()
+		h.refuse(w, server.ErrShuttingDown)
+		return
+	}
+	if r.ProtoMajor == 1 {
+		if conn := hijack(w); conn != nil {
+			sock := newSocket(conn)
+			s.begin(sock, append(responseHead(header), first...))
+			go s.park(sock)
+			return
+		}
+	}
+	s.carry(w, r, first)
+}
+
+// hijack takes the connection off net/http; nil if it can't be taken.
+func hijack(w http.ResponseWriter) net.Conn {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil
+	}
+	return conn
+}
+
+// responseHead is what net/http would have sent. The stream ends with its connection.
+func responseHead(header http.Header) []byte {
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 200 OK\r\nConnection: close\r\nDate: " + time.Now().UTC().Format(http.TimeFormat) + "\r\n")
+	header.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// begin starts the stream with its first bytes, on behalf of a goroutine that will leave it.
+func (s *stream) begin(w wire, first []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wire, s.rest, s.users = w, first, 1
+	s.pump()
+	s.schedule(time.Now())
+}
+
+// park waits until the client goes. What it sends is not looked at: a reader of events has nothing to say.
+func (s *stream) park(sock *socket) {
+	var b [64]byte
+	for {
+		if _, err := sock.conn.Read(b[:]); err != nil {
+			s.cut()
+			s.leave()
+			return
+		}
+	}
+}
+
+// carry keeps the request of a stream that net/http carries until the stream ends.
+func (s *stream) carry(w http.ResponseWriter, r *http.Request, first []byte) {
+	resp := newResponse(w)
+	resp.rc.SetReadDeadline(time.Time{})
+	w.WriteHeader(http.StatusOK)
+	s.begin(resp, first)
+	select {
+	case <-r.Context().Done():
+		s.cut()
+	case <-resp.done:
+	}
+	resp.end()
+	s.leave()
+}
+
+// Wake implements [server.Reader].
+func (s *stream) Wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pump()
+}
+
+// End implements [server.Reader].
+func (s *stream) End(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end == nil {
+		s.end = why
+		s.pump()
+	}
+}
+
+// pump writes what there is to write. It must be called with mu held, as all below.
+func (s *stream) pump() {
+	if s.wire == nil || s.draining || s.closed {
+		return
+	}
+	for s.writeRest() {
+		if s.bye {
+			s.close()
+			return
+		}
+		c := chunks.Get().(*chunk)
+		more := s.fill(c)
+		done := s.writeChunk(c)
+		c.release()
+		if !done {
+			return
+		}
+		if !more {
+			if s.end == nil {
+				return
+			}
+			s.bye, s.rest = true, goodbye(s.end)
+		}
+	}
+}
+
+// writeRest reports whether nothing is left of what was begun.
+func (s *stream) writeRest() bool {
+	if len(s.rest) == 0 {
+		return true
+	}
+	n, err := s.wire.tryWrite(s.rest)
+	if err != nil {
+		s.close()
+		return false
+	}
+	s.wrote = time.Now()
+	if s.rest = s.rest[n:]; len(s.rest) > 0 {
+		s.drain()
+		return false
+	}
+	s.rest = nil
+	return true
+}
+
+// fill encodes what waits in the mailbox, about a chunk of it, and reports whether there is more.
+func (s *stream) fill(c *chunk) (more bool) {
+	at := s.sub.Cursor()
+	s.sub.Read(func(m *mailbox.Message, err error) bool {
+		if len(c.b) >= chunkSize {
+			more = true
+			return false
+		}
+		var gap *mailbox.GapError
+		if errors.As(err, &gap) {
+			at.Seq += gap.Missing
+			c.gap(s.idPrefix, gap.Missing, at)
+			return true
+		}
+		c.message(s.idPrefix, at.Epoch, m)
+		return true
+	})
+	return more
+}
+
+// writeChunk reports whether the whole chunk was written. Of one that was not, it keeps what is left of the
+// event that was begun; those behind it stay in the mailbox. A slow reader costs no more than that.
+func (s *stream) writeChunk(c *chunk) bool {
+	if len(c.b) == 0 {
+		return true
+	}
+	n, err := s.wire.tryWrite(c.b)
+	if err != nil {
+		s.close()
+		return false
+	}
+	s.wrote = time.Now()
+	last := c.ends[len(c.ends)-1]
+	if n == last.at {
+		s.sub.Delivered(last.seq)
+		return true
+	}
+	begun := last
+	if !s.wire.blocks() {
+		begun = c.ends[slices.IndexFunc(c.ends, func(e eventEnd) bool { return n < e.at })]
+	}
+	s.sub.Delivered(begun.seq)
+	s.rest = bytes.Clone(c.b[n:begun.at])
+	s.drain()
+	return false
+}
+
+// drain lets a goroutine wait until the wire takes the rest.
+func (s *stream) drain() {
+	s.draining = true
+	s.users++
+	rest := s.rest
+	s.rest = nil
+	go func() {
+		err := s.wire.write(rest, s.h.slow)
+		s.mu.Lock()
+		s.draining = false
+		s.wrote = time.Now()
+		if err != nil {
+			s.close()
+		} else {
+			s.pump()
+		}
+		s.mu.Unlock()
+		s.leave()
+	}()
+}
+
+// close ends the connection. The mailbox falls asleep, unless another reader has it.
+func (s *stream) close() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.rest = nil
+	s.h.beats.Stop(&s.beat)
+	s.wire.close()
+	s.sub.Close()
+}
+
+// cut closes the stream, whatever is left to write.
+func (s *stream) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wire != nil {
+		s.close()
+	}
+}
+
+// leave notes that a goroutine does not use the stream any more; the last one forgets it.
+func (s *stream) leave() {
+	s.mu.Lock()
+	s.users--
+	last := s.users == 0
+	s.mu.Unlock()
+	if last {
+		s.h.streams.remove(s)
+	}
+}
+
+// heartbeat shows that the connection lives, if nothing else did for a while, and ends a stream whose key did.
+func (s *stream) heartbeat() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	now := time.Now()
+	if s.mortal && !now.Before(s.expires) && s.end == nil {
+		s.end = address.ErrExpired
+		s.pump()
+		return
+	}
+	if now.Sub(s.wrote) >= s.h.heartbeat && !s.draining {
+		s.rest = []byte(":\n\n")
+		s.pump()
+	}
+	s.schedule(now)
+}
+
+// schedule sets the next heartbeat. Messages do not touch it: when it is early, it is set again.
+func (s *stream) schedule(now time.Time) {
+	next := s.wrote.Add(s.h.heartbeat)
+	if !next.After(now) {
+		next = now.Add(s.h.heartbeat)
+	}
+	if s.mortal && s.expires.Before(next) {
+		next = s.expires
+	}
+	if !s.closed {
+		s.h.beats.Set(&s.beat, next)
+	}
+}
+
+// goodbye is the bye for a reason, which says when to come back if that makes sense.
+func goodbye(why error) []byte {
+	switch {
+	case errors.Is(why, server.ErrShuttingDown):
+		return byeEvent("shutdown", spread(500*time.Millisecond, 4*time.Second))
+	case errors.Is(why, server.ErrTakenOver):
+		return byeEvent("taken-over", 0)
+	case errors.Is(why, server.ErrClosed):
+		return byeEvent("closed", 0)
+	}
+	return byeEvent("expired", 0)
+}
+
+// spread returns a random time, so that clients that were cut off together do not come back together.
+func spread(least, most time.Duration) time.Duration {
+	return least + rand.N(most-least)
+}

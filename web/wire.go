@@ -1,0 +1,125 @@
+package web
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// wire is what the bytes of a stream go into. One goroutine at a time uses it.
+type wire interface {
+	// tryWrite writes what can be written without blocking: fewer bytes than b, and no error, if that is less.
+	tryWrite(b []byte) (n int, err error)
+	// blocks says that only write can write here, and tryWrite never does.
+	blocks() bool
+	// write writes all of b within a time.
+	write(b []byte, within time.Duration) error
+	// close ends the connection, or the request on it.
+	close()
+}
+
+// sendBuffer bounds what the kernel takes for a reader that takes nothing; the rest stays in the mailbox.
+const sendBuffer = 64 << 10
+
+// socket is a connection taken off net/http.
+type socket struct {
+	conn net.Conn
+	raw  syscall.RawConn // nil where only blocking writes can be had: TLS, other systems, tests
+
+	// of the write under way; a closure of its own for each would be an allocation
+	attempt func(fd uintptr) bool
+	b       []byte
+	n       int
+	err     error
+}
+
+func newSocket(conn net.Conn) *socket {
+	s := &socket{conn: conn}
+	if c, ok := conn.(interface{ SetWriteBuffer(int) error }); ok {
+		c.SetWriteBuffer(sendBuffer)
+	}
+	if c, ok := conn.(syscall.Conn); ok && canTryWrite {
+		if raw, err := c.SyscallConn(); err == nil {
+			s.raw, s.attempt = raw, s.writeOnce
+		}
+	}
+	return s
+}
+
+func (s *socket) blocks() bool { return s.raw == nil }
+
+func (s *socket) tryWrite(b []byte) (int, error) {
+	if s.raw == nil {
+		return 0, nil
+	}
+	s.b = b
+	err := s.raw.Write(s.attempt)
+	s.b = nil
+	if err == nil {
+		err = s.err
+	}
+	return s.n, err
+}
+
+// writeOnce always says that it is done, so that the runtime does not wait until the socket takes more.
+func (s *socket) writeOnce(fd uintptr) bool {
+	s.n, s.err = tryWrite(fd, s.b)
+	return true
+}
+
+func (s *socket) write(b []byte, within time.Duration) error {
+	s.conn.SetWriteDeadline(time.Now().Add(within))
+	_, err := s.conn.Write(b)
+	s.conn.SetWriteDeadline(time.Time{})
+	return err
+}
+
+func (s *socket) close() { s.conn.Close() }
+
+// response is a stream that net/http carries: HTTP/2, or a server whose connections can't be taken. Its
+// handler must call end before it returns.
+type response struct {
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	done chan struct{} // closed by close
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func newResponse(w http.ResponseWriter) *response {
+	return &response{w: w, rc: http.NewResponseController(w), done: make(chan struct{})}
+}
+
+func (r *response) blocks() bool { return true }
+
+func (r *response) tryWrite([]byte) (int, error) { return 0, nil }
+
+func (r *response) write(b []byte, within time.Duration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return net.ErrClosed
+	}
+	if err := r.rc.SetWriteDeadline(time.Now().Add(within)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := r.w.Write(b); err != nil {
+		return err
+	}
+	err := r.rc.Flush()
+	r.rc.SetWriteDeadline(time.Time{})
+	return err
+}
+
+func (r *response) close() { close(r.done) }
+
+// end waits for a write under way and lets no other begin.
+func (r *response) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+}
