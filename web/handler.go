@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -112,29 +113,40 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
+// methods are what one path answers to.
+type methods map[string]http.HandlerFunc
+
 func (h *Handler) routes() *mux.Router {
 	r := mux.NewRouter()
-	gb := r.PathPrefix(h.prefix).Subrouter()
-	gb.HandleFunc("/mailbox", h.openMailbox).Methods("POST")
-	gb.HandleFunc("/mailbox", h.readMailbox).Methods("GET")
-	gb.HandleFunc("/mailbox", h.closeMailbox).Methods("DELETE")
-	gb.HandleFunc("/ack", h.ack).Methods("POST")
-	gb.HandleFunc("/send", h.sendMany).Methods("POST")
-	gb.HandleFunc("/send/{address}", h.send).Methods("POST")
-	gb.HandleFunc("/client.js", script("client.js")).Methods("GET", "HEAD")
-	gb.HandleFunc("/client.global.js", script("client.global.js")).Methods("GET", "HEAD")
-	r.HandleFunc("/.well-known/gen-browser", h.discover).Methods("GET", "HEAD")
-	r.HandleFunc("/healthz", h.health).Methods("GET", "HEAD")
-	r.HandleFunc("/readyz", h.ready).Methods("GET", "HEAD")
+	h.add(r, h.prefix+"/mailbox", methods{"POST": h.openMailbox, "GET": h.readMailbox, "DELETE": h.closeMailbox})
+	h.add(r, h.prefix+"/ack", methods{"POST": h.ack})
+	h.add(r, h.prefix+"/send", methods{"POST": h.sendMany})
+	h.add(r, h.prefix+"/send/{address:.*}", methods{"POST": h.send})
+	h.add(r, h.prefix+"/client.js", methods{"GET": script("client.js")})
+	h.add(r, h.prefix+"/client.global.js", methods{"GET": script("client.global.js")})
+	h.add(r, "/.well-known/gen-browser", methods{"GET": h.discover})
+	h.add(r, "/healthz", methods{"GET": h.health})
+	h.add(r, "/readyz", methods{"GET": h.ready})
 	r.NotFoundHandler = http.HandlerFunc(h.notFound)
-	r.MethodNotAllowedHandler = http.HandlerFunc(h.methodNotAllowed)
 	return r
+}
+
+// add routes a path, and answers its other methods with those that it has.
+func (h *Handler) add(r *mux.Router, path string, m methods) {
+	allow := slices.Sorted(maps.Keys(m))
+	for _, method := range allow {
+		r.HandleFunc(path, m[method]).Methods(method)
+	}
+	r.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		h.refuse(w, &problem.Problem{Kind: problem.MethodNotAllowed, Detail: "want " + strings.Join(allow, " or ")})
+	})
 }
 
 func (h *Handler) cors() *cors.Cors {
 	return cors.New(cors.Options{
 		AllowOriginRequestFunc: h.allowed,
-		AllowedMethods:         []string{"GET", "POST", "DELETE"},
+		AllowedMethods:         []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}, // a page can read a 405 too
 		AllowedHeaders:         []string{"Authorization", "Content-Type", "Accept", "Cache-Control", "Last-Event-ID", "Idempotency-Key", "TTL", "Traceparent"},
 		ExposedHeaders:         []string{"Retry-After", "Allow"},
 		AllowCredentials:       len(h.origins) > 0,
@@ -169,19 +181,6 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
 	h.refuse(w, &problem.Problem{Kind: problem.NotFound, Detail: r.URL.Path})
-}
-
-func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	var allow []string
-	for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
-		try := r.Clone(r.Context())
-		try.Method = method
-		if m := (mux.RouteMatch{}); h.router.Match(try, &m) && m.MatchErr == nil {
-			allow = append(allow, method)
-		}
-	}
-	w.Header().Set("Allow", strings.Join(allow, ", "))
-	h.refuse(w, &problem.Problem{Kind: problem.MethodNotAllowed, Detail: "want " + strings.Join(allow, " or ")})
 }
 
 // Shutdown ends the service: new messages get 503, processes finish what is queued for them, and each stream

@@ -101,8 +101,8 @@ function* caveatsOf({
   }
   if (expires !== undefined) {
     const seconds = expires instanceof Date ? Math.floor(expires.getTime() / 1000) : expires;
-    // Date.now() where seconds are meant would be a capability that never expires.
-    if (seconds > 1e11) throw malformed('A number of expires is in seconds; or give a Date');
+    // Milliseconds since 1970, by mistake, would make a capability that never expires.
+    if (seconds > 1.5e12) throw malformed('A number of expires is in seconds; or give a Date');
     yield [2, uint(seconds)];
   }
   if (maxBytes !== undefined) yield [3, uint(maxBytes)];

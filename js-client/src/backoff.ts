@@ -3,8 +3,8 @@ const BASE = 500;
 const CAP = 20_000;
 
 /**
- * How many milliseconds to wait after so many failures in a row: none after a stream that worked, then a random
- * time below a growing cap, so that the clients of a server that came back don't all come at the same instant.
+ * How many milliseconds to wait after so many failures in a row: a random time below a growing cap, so that the
+ * clients of a server that came back don't all come at the same instant.
  */
 export function delay(failures: number): number {
   return failures ? Math.random() * Math.min(CAP, BASE * 2 ** failures) : 0;

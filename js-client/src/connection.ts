@@ -165,6 +165,8 @@ export function connect(
         return end(final);
       }
 
+      // The first try after a break comes at once; a stream that breaks again and again doesn't get that each time.
+      const atOnce = how.worked || (how.opened && !failures);
       failures = how.worked ? 0 : failures + 1;
       if (mode == 'auto') {
         heldBack = how.heldBack ? heldBack + 1 : how.opened ? 0 : heldBack;
@@ -175,7 +177,7 @@ export function connect(
       }
       owner.onBreak(error);
       const least = bye?.retry ?? (error?.retryAfter ?? 0) * 1000;
-      waiting = pause(least + delay(failures));
+      waiting = pause(least + (atOnce ? 0 : delay(failures)));
       await waiting.over;
     }
   }
