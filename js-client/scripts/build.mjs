@@ -7,7 +7,8 @@ const { name, version, license } = JSON.parse(
   await readFile(new URL('package.json', root), 'utf8'),
 );
 
-await rm(new URL('js-client/dist/', root), { recursive: true, force: true });
+// Only the types: their files come and go with the sources, and the server embeds the others.
+await rm(new URL('js-client/dist/types/', root), { recursive: true, force: true });
 
 const options = {
   absWorkingDir: new URL('.', root).pathname,

@@ -93,7 +93,7 @@ export interface StartOptions {
 }
 
 export interface SendOptions {
-  /** Names the message, so that the server takes a repetition of it only once: 1–128 printable ASCII characters. */
+  /** Names the message, so that the server takes a repetition of it only once: 1–128 printable ASCII characters, no spaces. */
   readonly id?: string;
   /** Seconds after which the message is dropped if nobody read it: a whole number above 0. Default: never. */
   readonly ttl?: number;

@@ -1,0 +1,99 @@
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { registerTests } from './suite/index.js';
+
+const control = inject('control');
+const server = inject('server');
+
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium',
+    args: [
+      ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
+      ...['--disable-background-networking', '--disable-component-update'],
+    ],
+  });
+  page = await open();
+});
+
+afterAll(() => browser?.close());
+
+/** A page of another origin than the server's, so that everything goes through CORS. */
+async function open(script = 'import "/suite.js"'): Promise<Page> {
+  const opened = await browser.newPage();
+  await opened.goto(`${control}/page.html`);
+  await opened.addScriptTag({ type: 'module', content: script });
+  await opened.waitForFunction('globalThis.runCase');
+  return opened;
+}
+
+const inPage = (page: Page, runner: 'runCase' | 'runInWorker', name: string) =>
+  page.evaluate(`${runner}(${[name, control, server].map(text => JSON.stringify(text)).join()})`);
+
+describe('Chromium', () => {
+  registerTests(name => it(name, () => inPage(page, 'runCase', name)));
+
+  it('a page that is reloaded goes on with its mailbox', async () => {
+    const start = (page: Page) =>
+      page.evaluate(`(async () => {
+        const { start } = await import('/client.js');
+        globalThis.client = await start(${JSON.stringify(server)}, { storage: sessionStorage });
+        return [client.resumed, client.address];
+      })()`) as Promise<[boolean, string]>;
+    const run = (page: Page, code: string) => page.evaluate(`(async () => ${code})()`);
+
+    const reloaded = await open();
+    const [first, address] = await start(reloaded);
+    expect(first).toBe(false);
+    for (let n = 0; n < 4; n++) await run(reloaded, `client.send(client.address, ${n})`);
+    expect(await run(reloaded, 'client.mailbox.receive()')).toBe(0);
+    await reloaded.reload();
+    expect(await start(reloaded)).toEqual([true, address]);
+    for (let n = 1; n < 4; n++) expect(await run(reloaded, 'client.mailbox.receive()')).toBe(n);
+    await run(reloaded, 'client.close()');
+    await reloaded.close();
+  });
+
+  it('a script defines the global GenBrowser', async () => {
+    const plain = await browser.newPage();
+    await plain.goto(`${control}/page.html`);
+    await plain.addScriptTag({ url: `${control}/client.global.js` });
+    const names = await plain.evaluate('Object.keys(GenBrowser).sort().join()');
+    expect(names).toBe('GenBrowserError,attenuate,isAddress,start');
+    const got = await plain.evaluate(`(async () => {
+      const client = await GenBrowser.start(${JSON.stringify(server)});
+      await client.send(client.address, 'by the global');
+      const message = await client.mailbox.receive();
+      await client.close();
+      return message;
+    })()`);
+    expect(got).toBe('by the global');
+    await plain.close();
+  });
+
+  it('a page of the server’s own origin needs no URL', async () => {
+    const own = await browser.newPage();
+    await own.goto(`${server}/_gb/client.js`);
+    const got = await own.evaluate(`(async () => {
+      const { start } = await import('/_gb/client.js');
+      const client = await start();
+      await client.send(client.address, 'from home');
+      const message = await client.mailbox.receive();
+      await client.close();
+      return message;
+    })()`);
+    expect(got).toBe('from home');
+    await own.close();
+  });
+});
+
+describe('A worker in Chromium', () => {
+  registerTests(name => {
+    // These say nothing more about a worker, and take long.
+    if (/hundred|thousand|holds streams/.test(name)) return;
+    it(name, () => inPage(page, 'runInWorker', name));
+  });
+});
