@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 	"github.com/genbrowser/genbrowser/address"
 )
 
-// registryNames is how many names a registry keeps; the one that was registered first makes room.
+// registryNames is how many names a registry keeps; the one that was registered longest ago makes room.
 const registryNames = 10_000
 
 // Registry returns a handler that clients find each other with, by names that they choose:
@@ -20,25 +21,30 @@ const registryNames = 10_000
 // It keeps the 10,000 names that were registered last. Anybody who has its address may register any name, so
 // a name is a convenience and no proof.
 func (s *Server) Registry() Handler {
-	names := make(map[string]address.Address)
-	var order []string // oldest first
+	names := make(map[string]*list.Element)
+	var order list.List // of registered, the one registered longest ago first
 	return Typed(func(ctx context.Context, m registryMessage, _ Message) error {
 		if m.Type == "register" {
-			if _, ok := names[m.Name]; !ok {
-				if order = append(order, m.Name); len(order) > registryNames {
-					delete(names, order[0])
-					order = order[1:]
-				}
+			if before := names[m.Name]; before != nil {
+				order.Remove(before)
 			}
-			names[m.Name] = m.Address
+			names[m.Name] = order.PushBack(registered{m.Name, m.Address})
+			if order.Len() > registryNames {
+				delete(names, order.Remove(order.Front()).(registered).name)
+			}
 			return nil
 		}
 		answer := registryAnswer{Type: "notFound", Name: m.Name}
-		if found, ok := names[m.Name]; ok {
-			answer = registryAnswer{"found", m.Name, found}
+		if found := names[m.Name]; found != nil {
+			answer = registryAnswer{"found", m.Name, found.Value.(registered).address}
 		}
 		return s.Send(ctx, m.From, answer)
 	})
+}
+
+type registered struct {
+	name    string
+	address address.Address
 }
 
 type registryMessage struct {
