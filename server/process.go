@@ -101,16 +101,19 @@ func (p *processes) finish(ctx context.Context) error {
 	case <-p.quiet:
 		return nil
 	case <-ctx.Done():
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.ended = true
-		return fmt.Errorf("server: shutdown: processes still run: %w", ctx.Err())
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == 0 {
+		return nil
+	}
+	p.ended = true
+	return fmt.Errorf("server: shutdown: processes still run: %w", ctx.Err())
 }
 
-// endIfQuiet must be called with mu held.
+// endIfQuiet must be called with mu held. Nothing begins to run again once it has ended, so quiet is closed once.
 func (p *processes) endIfQuiet() {
-	if p.running == 0 && p.quiet != nil && !p.ended {
+	if p.running == 0 && p.quiet != nil {
 		p.ended = true
 		close(p.quiet)
 	}
@@ -218,6 +221,8 @@ func (p *process) reserve(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrFull, ctx.Err())
+	case <-p.server.processes.ctx.Done():
+		return ErrShuttingDown
 	}
 }
 
@@ -228,7 +233,11 @@ func (p *process) add(m Message) error {
 	defer all.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended || all.ended {
+	switch {
+	case all.ended:
+		<-p.room
+		return ErrShuttingDown
+	case p.ended:
 		<-p.room
 		return fmt.Errorf("%w: process %q", ErrGone, p.name)
 	}
