@@ -139,13 +139,10 @@ func (b *box) append(msg mailbox.Message, name string, now time.Time) (Reader, e
 	}
 	_, before := b.mail.Len()
 	_, stored, err := b.mail.Append(msg, name, now)
-	if err != nil {
-		return nil, err
-	}
 	_, after := b.mail.Len()
-	b.server.account(after - before)
-	if !stored || b.sub == nil {
-		return nil, nil
+	b.server.account(after - before) // a message that was refused may have made others go
+	if err != nil || !stored || b.sub == nil {
+		return nil, err
 	}
 	return b.sub.reader, nil
 }

@@ -20,7 +20,7 @@ type Reader interface {
 // Subscribing says from where on and how to read.
 type Subscribing struct {
 	After *mailbox.Cursor // nil: after the last acknowledged message
-	Hold  bool            // only acknowledging makes room in a full mailbox, and After acknowledges nothing
+	Hold  bool            // only acknowledging makes room in a full mailbox, and After acknowledges nothing; so it is for a key without the ack right
 }
 
 // Subscription is one reader's hold on a mailbox. One goroutine at a time may use it.
@@ -41,7 +41,8 @@ func (s *Server) Subscribe(g *address.Grant, how Subscribing, r Reader) (*Subscr
 	if err != nil {
 		return nil, err
 	}
-	sub := &Subscription{Mailbox: b.describe(), box: b, reader: r, hold: how.Hold}
+	hold := how.Hold || g.Permit(address.Ack, time.Now()) != nil
+	sub := &Subscription{Mailbox: b.describe(), box: b, reader: r, hold: hold}
 	before, err := sub.attach(how.After)
 	if err != nil {
 		return nil, err
@@ -95,7 +96,10 @@ func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.sub == sub {
+		_, before := b.mail.Len()
 		b.mail.After(sub.at, time.Now())(f)
+		_, after := b.mail.Len()
+		b.server.account(after - before) // what expired is gone
 	}
 }
 
