@@ -1,4 +1,5 @@
 import { delay } from './backoff.js';
+import { isLasting } from './errors.js';
 import { bearer, pause, requestWithin, type Wire } from './request.js';
 import type { Init } from './transport.js';
 
@@ -15,20 +16,23 @@ const BYTES = 3;
 export interface Acks {
   /** The program took a message. */
   taken(cursor: string | undefined, size: number): void;
-  /** A mailbox is open, with these limits. */
-  open(limits: Init['limits'], key: string): void;
+  /**
+   * A stream is open. At the first one, `from` is the position that was resumed from: what came before it was taken,
+   * and may be unacknowledged.
+   */
+  open(limits: Init['limits'], key: string, from: string | undefined): void;
   /** Acknowledges all that was taken, and nothing from then on. Never rejects. */
   finish(keep: boolean): Promise<void>;
 }
 
-/** @param cursor a position that was resumed from: what came before it was taken, and may be unacknowledged. */
-export function createAcks(wire: Wire, cursor: string | undefined): Acks {
+export function createAcks(wire: Wire): Acks {
   let key = '';
+  let cursor: string | undefined; // of the last message that was taken
   let count = 0;
   let bytes = 0;
   let most = { count: 0, bytes: 0 };
   let acknowledged: string | undefined;
-  let resumed = cursor !== undefined;
+  let resumed = false;
   let busy = false;
   let finished = false;
   let waiting: ReturnType<typeof pause> | undefined;
@@ -40,6 +44,12 @@ export function createAcks(wire: Wire, cursor: string | undefined): Acks {
   async function acknowledge(keepalive = false) {
     const upTo = cursor;
     const [counted, sized] = [count, bytes];
+    const settle = () => {
+      acknowledged = upTo;
+      resumed = false;
+      count -= counted;
+      bytes -= sized;
+    };
     await requestWithin(
       wire,
       '/ack',
@@ -50,11 +60,11 @@ export function createAcks(wire: Wire, cursor: string | undefined): Acks {
         keepalive,
       },
       TIMEOUT,
-    );
-    acknowledged = upTo;
-    resumed = false;
-    count -= counted;
-    bytes -= sized;
+    ).then(settle, error => {
+      // A position that the server doesn't know any more, or a dead mailbox, of which the stream tells.
+      if (!isLasting(error)) throw error;
+      settle();
+    });
   }
 
   // A failed acknowledgement is repeated even if no message follows: none can, once the mailbox is full.
@@ -80,7 +90,9 @@ export function createAcks(wire: Wire, cursor: string | undefined): Acks {
       bytes += size * BYTES;
       if (!finished && isDue()) run();
     },
-    open({ body, backlog, backlogBytes }, mailboxKey) {
+    open({ body, backlog, backlogBytes }, mailboxKey, from) {
+      if (!key) cursor = from;
+      resumed ||= !key && !!from;
       key = mailboxKey;
       // A sender must find room for the longest message before so much was taken.
       most = { count: backlog / 4, bytes: Math.min(backlogBytes / 4, backlogBytes - body) };

@@ -1,5 +1,5 @@
 import { delay } from './backoff.js';
-import { GenBrowserError } from './errors.js';
+import { GenBrowserError, isLasting } from './errors.js';
 import type { Arrival } from './mailbox.js';
 import { poll, WAIT } from './poll.js';
 import { after, pause, type Wire } from './request.js';
@@ -32,8 +32,11 @@ export interface Owner {
   /** A stream, or the attempt to begin one, failed; it will be tried again. */
   onBreak(error: GenBrowserError | undefined): void;
   onError(error: unknown): void;
-  /** Whether to open a new mailbox, after the one that was to be resumed turned out to be dead. */
-  startsAnew(error: GenBrowserError): boolean;
+  /**
+   * Whether to try again after a refusal, because the position was set to another one: to the mailbox's start when its
+   * cursor is unknown, to a new mailbox when the one that was to be resumed is dead.
+   */
+  startsOver(error: GenBrowserError): boolean;
 }
 
 /** Where to read from. `cursor` moves on with every message that arrived. */
@@ -137,9 +140,12 @@ export function connect(
     try {
       bye = await (polling ? poll : stream)(wire, position, listener, attempt.signal);
     } catch (cause) {
-      error = cause as GenBrowserError;
+      const known = cause instanceof GenBrowserError;
+      error = known ? cause : new GenBrowserError('unexpected-answer', String(cause), cause);
     }
     stopWatch();
+    // Whatever of the attempt is still under way.
+    attempt.abort();
     heard = 0;
     const worked = delivered || (openedAt > 0 && Date.now() - openedAt >= heartbeat);
     return { bye, error, heldBack, worked, opened: openedAt > 0 };
@@ -153,16 +159,13 @@ export function connect(
       if (ended) return;
       const final = closedBy(bye, error);
       if (final) {
-        const { error } = final;
-        if (position.cursor && (error.status == 409 || error.status == 416)) {
-          listenFromStart();
-          continue;
+        if (!owner.startsOver(final.error)) return end(final);
+        if (position.key) {
+          // The same mailbox: nobody knows what is missing.
+          missing = Infinity;
+          owner.onGap(missing);
         }
-        if (owner.startsAnew(error)) {
-          position.key = position.cursor = undefined;
-          continue;
-        }
-        return end(final);
+        continue;
       }
 
       // The first try after a break comes at once; a stream that breaks again and again doesn't get that each time.
@@ -182,12 +185,6 @@ export function connect(
     }
   }
 
-  function listenFromStart() {
-    position.cursor = undefined;
-    missing = Infinity;
-    owner.onGap(missing);
-  }
-
   for (const event of WAKING) globalThis.addEventListener?.(event, wake);
   run();
   return end;
@@ -203,10 +200,7 @@ function closedBy(
     const code = bye.reason ?? 'gone';
     return closed(new GenBrowserError(code, `The server ended the stream: ${code}`));
   }
-  // Of the client's errors, only these are worth another try.
-  const status = error?.status ?? 0;
-  const lasting = status >= 400 && status < 500 && ![408, 425, 429].includes(status);
-  return error && lasting ? closed(error) : undefined;
+  return error && isLasting(error) ? closed(error) : undefined;
 }
 
 function closed(error: GenBrowserError): Required<Closed> {

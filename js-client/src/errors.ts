@@ -75,6 +75,12 @@ export class GenBrowserError extends Error {
   }
 }
 
+/** Whether the same request would fail again: of the refusals that blame the client, all but those that pass. */
+export function isLasting(error: GenBrowserError): boolean {
+  const { status = 0 } = error;
+  return status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+}
+
 /** Turns an answer that is not 2xx into an error: a problem (RFC 9457) where it is one. */
 export async function errorOf(response: Response): Promise<GenBrowserError> {
   const { status } = response;

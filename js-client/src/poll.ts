@@ -28,18 +28,23 @@ export const poll: Transport = async (wire, { key, cursor }, listener, signal) =
     }
   }
 
+  let opened = false;
   if (!key) {
     const init: Init = JSON.parse(await ask('POST', '/mailbox'));
     ({ key, cursor } = init);
     listener.open(init);
     listener.cursor(init.cursor);
+    opened = true;
   }
   // The first answer comes at once, so that the program soon learns that this way works.
   for (let wait = 1; ; wait = WAIT) {
     const text = await ask('GET', `/mailbox?ack=manual&wait=${wait}ms`);
     if (signal.aborted) return undefined;
     const answer: Answer = JSON.parse(text);
-    if (wait == 1) listener.open(listener.known() ? undefined : await presumed(key, answer.cursor));
+    // The position before the first message is not known here, if there is any.
+    const before = answer.messages.length ? (cursor ?? '') : answer.cursor;
+    if (!opened) listener.open(listener.known() ? undefined : await presumed(key, before));
+    opened = true;
     listener.alive();
     if (answer.gap) listener.gap(answer.gap);
     cursor = answer.cursor;

@@ -25,6 +25,7 @@ export async function start<Config = unknown>(
   const { onError = error => console.error(error) } = options;
   if (url === undefined)
     throw new GenBrowserError('malformed-request', 'Outside of a page, start() needs a URL');
+  if (signal?.aborted) throw signal.reason;
   if (!(timeout > 0)) throw new GenBrowserError('timeout', `No mailbox within ${timeout} ms`);
 
   const fetcher = options.fetch ?? globalThis.fetch;
@@ -48,7 +49,7 @@ export async function start<Config = unknown>(
   let closing: Promise<void> | undefined;
   let keeping = false;
 
-  const acks = createAcks(wire, cursor);
+  const acks = createAcks(wire);
   const mailbox = createMailbox(arrival => {
     cursor = arrival.cursor ?? cursor;
     acks.taken(arrival.cursor, arrival.size);
@@ -78,8 +79,8 @@ export async function start<Config = unknown>(
     const owner: Owner = {
       onInit(next) {
         init = next;
+        acks.open(next.limits, position.key ?? '', cursor);
         cursor ??= next.cursor;
-        acks.open(next.limits, position.key ?? '');
       },
       onArrival: mailbox.push,
       onGap: missing => tell(options.onGap, missing),
@@ -89,11 +90,15 @@ export async function start<Config = unknown>(
         if (status.state != 'connecting')
           setStatus({ state: 'reconnecting', ...(error && { error }) });
       },
-      startsAnew({ code, status: answer }) {
+      startsOver({ code, status: answer }) {
+        const unknown = position.cursor && (answer == 409 || answer == 416);
         const dead = answer == 410 || /capability|address/.test(code);
-        if (!dead || options.key || !resumed || init) return false;
-        resumed = false;
-        cursor = undefined;
+        if (!unknown) {
+          if (!dead || options.key || !resumed || init) return false;
+          resumed = false;
+          position.key = undefined;
+        }
+        position.cursor = cursor = undefined;
         return true;
       },
       onStatus(next) {
@@ -118,6 +123,7 @@ export async function start<Config = unknown>(
     const end = connect(wire, transport, position, owner);
     const giveUp = (reason: unknown) => {
       reject(reason);
+      keeping = true;
       end({ state: 'closed', reason: 'closed' });
     };
     const stopTimer = after(timeout, () =>

@@ -54,7 +54,5 @@ export const stream: Transport = async (wire, { key, cursor }, listener, signal)
     }
   } catch (cause) {
     throw asNetworkError(cause, signal);
-  } finally {
-    reader.cancel().catch(() => {});
   }
 };

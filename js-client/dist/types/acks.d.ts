@@ -7,10 +7,12 @@ import type { Init } from './transport.js';
 export interface Acks {
     /** The program took a message. */
     taken(cursor: string | undefined, size: number): void;
-    /** A mailbox is open, with these limits. */
-    open(limits: Init['limits'], key: string): void;
+    /**
+     * A stream is open. At the first one, `from` is the position that was resumed from: what came before it was taken,
+     * and may be unacknowledged.
+     */
+    open(limits: Init['limits'], key: string, from: string | undefined): void;
     /** Acknowledges all that was taken, and nothing from then on. Never rejects. */
     finish(keep: boolean): Promise<void>;
 }
-/** @param cursor a position that was resumed from: what came before it was taken, and may be unacknowledged. */
-export declare function createAcks(wire: Wire, cursor: string | undefined): Acks;
+export declare function createAcks(wire: Wire): Acks;

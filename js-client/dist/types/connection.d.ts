@@ -13,8 +13,11 @@ export interface Owner {
     /** A stream, or the attempt to begin one, failed; it will be tried again. */
     onBreak(error: GenBrowserError | undefined): void;
     onError(error: unknown): void;
-    /** Whether to open a new mailbox, after the one that was to be resumed turned out to be dead. */
-    startsAnew(error: GenBrowserError): boolean;
+    /**
+     * Whether to try again after a refusal, because the position was set to another one: to the mailbox's start when its
+     * cursor is unknown, to a new mailbox when the one that was to be resumed is dead.
+     */
+    startsOver(error: GenBrowserError): boolean;
 }
 /** Where to read from. `cursor` moves on with every message that arrived. */
 export interface Position {

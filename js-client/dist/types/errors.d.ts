@@ -38,5 +38,7 @@ export declare class GenBrowserError extends Error {
     /** What this error was made from: what that knows of an answer, this one knows as well. */
     cause?: unknown, known?: Partial<GenBrowserError> | undefined);
 }
+/** Whether the same request would fail again: of the refusals that blame the client, all but those that pass. */
+export declare function isLasting(error: GenBrowserError): boolean;
 /** Turns an answer that is not 2xx into an error: a problem (RFC 9457) where it is one. */
 export declare function errorOf(response: Response): Promise<GenBrowserError>;

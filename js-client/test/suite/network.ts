@@ -1,3 +1,4 @@
+import type { Status } from 'gen-browser';
 import { equal, ok, until } from './assert.js';
 import { type Register, reaches } from './context.js';
 import { random, randomValue } from './json.js';
@@ -133,6 +134,21 @@ export function networkCases(test: Register): void {
     equal(client.status, { state: 'open', transport: 'sse' });
     await sender.send(client.address, 'free');
     equal(await client.mailbox.receive(), 'free');
+  });
+
+  test('a mailbox is opened by long-poll', async t => {
+    const statuses: Status[] = [];
+    const client = await t.start({
+      transport: 'long-poll',
+      onStatus: status => statuses.push(status),
+    });
+    for (let n = 0; n < 3; n++) await client.send(client.address, n);
+    for (let n = 0; n < 3; n++) equal(await client.mailbox.receive(), n);
+    await client.close();
+    equal(statuses, [
+      { state: 'open', transport: 'long-poll' },
+      { state: 'closed', reason: 'closed' },
+    ]);
   });
 
   test('a mailbox is resumed by long-poll', async t => {

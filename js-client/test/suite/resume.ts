@@ -101,6 +101,42 @@ export function resumeCases(test: Register): void {
     equal(JSON.parse([...store.items.values()][0] ?? '').key, second.key);
   });
 
+  test('a stored mailbox outlives a start that gave up', async t => {
+    const proxy = await t.proxy('tcp');
+    const store = storage();
+    const first = await t.start({ storage: store }, proxy.url);
+    await first.send(first.address, 'kept');
+    await proxy.set({ mode: 'refuse' });
+    await rejects(t.start({ storage: store, timeout: 50 }, proxy.url), 'timeout');
+    await proxy.set({ mode: 'pass' });
+    const second = await t.start({ storage: store }, proxy.url);
+    equal([second.resumed, second.address], [true, first.address]);
+    equal(await second.mailbox.receive(), 'kept');
+  });
+
+  test('a position is acknowledged only in the mailbox that it is of', async t => {
+    const store = storage();
+    const first = await t.start({ storage: store });
+    for (let n = 0; n < 3; n++) await first.send(first.address, n);
+    for (let n = 0; n < 3; n++) await first.mailbox.receive();
+    const items = [...store.items];
+    await first.close();
+    for (const [name, value] of items) store.setItem(name, value);
+    const asked: string[] = [];
+    const fetcher: typeof fetch = (input, init) => {
+      asked.push(`${init?.method ?? 'GET'} ${String(input).slice(t.server.length)}`);
+      return fetch(input, init);
+    };
+    const second = await t.start({ storage: store, fetch: fetcher });
+    for (let n = 0; n < 3; n++) await second.send(second.address, n);
+    for (let n = 0; n < 3; n++) equal(await second.mailbox.receive(), n);
+    const streams = ['GET /_gb/mailbox?ack=manual', 'GET /_gb/mailbox?new&ack=manual'];
+    equal(
+      asked.filter(request => !request.includes('/send/')),
+      streams,
+    );
+  });
+
   test('a key that is dead makes start reject', async t => {
     const first = await t.start();
     await first.close();
@@ -121,6 +157,8 @@ export function resumeCases(test: Register): void {
     const { body, gap } = await second.mailbox.receiveEnvelope();
     equal([body, gaps.length, gaps[0] === gap], ['here', 1, true]);
     equal(gap === Number.POSITIVE_INFINITY, true);
+    // What it knows from then on is of this epoch.
+    equal(second.cursor.split('.')[0], first.cursor.split('.')[0]);
   });
 
   test('messages that were dropped are told as a gap', async t => {
