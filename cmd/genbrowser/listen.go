@@ -13,12 +13,13 @@ import (
 // listener is one of --listen, and how a client calls it.
 type listener struct {
 	net.Listener
-	url string
+	socket *draining // beneath TLS, if there is that
+	url    string
 }
 
 // listenAll opens every listener of the list. One that fails is reported and skipped; all failing is an error.
 func listenAll(specs []string, cert *tls.Certificate, log *slog.Logger) ([]listener, error) {
-	var open []listener
+	var opened []listener
 	var failed []error
 	for _, spec := range specs {
 		l, err := listen(spec, cert)
@@ -27,12 +28,12 @@ func listenAll(specs []string, cert *tls.Certificate, log *slog.Logger) ([]liste
 			failed = append(failed, err)
 			continue
 		}
-		open = append(open, l)
+		opened = append(opened, l)
 	}
-	if len(open) == 0 {
+	if len(opened) == 0 {
 		return nil, fmt.Errorf("no listener could be opened: %w", errors.Join(failed...))
 	}
-	return open, nil
+	return opened, nil
 }
 
 func listen(spec string, cert *tls.Certificate) (listener, error) {
@@ -42,32 +43,33 @@ func listen(spec string, cert *tls.Certificate) (listener, error) {
 	}
 	switch u.Scheme {
 	case "tcp", "tcp4", "tcp6":
-		l, err := net.Listen(u.Scheme, u.Host)
-		if err != nil {
-			return listener{}, err
-		}
-		return listener{l, "http://" + callable(l.Addr())}, nil
+		return listenOn(u.Scheme, u.Host, "http://")
 	case "tls":
 		if cert == nil {
 			return listener{}, fmt.Errorf("--listen %q: needs --tls-cert and --tls-key", spec)
 		}
-		l, err := net.Listen("tcp", u.Host)
-		if err != nil {
-			return listener{}, err
+		l, err := listenOn("tcp", u.Host, "https://")
+		if err == nil {
+			config := &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+			l.Listener = tls.NewListener(l.socket, config)
 		}
-		config := &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-		return listener{tls.NewListener(l, config), "https://" + callable(l.Addr())}, nil
+		return l, err
 	case "unix":
 		if err := removeStale(u.Path); err != nil {
 			return listener{}, err
 		}
-		l, err := net.Listen("unix", u.Path)
-		if err != nil {
-			return listener{}, err
-		}
-		return listener{l, "unix://" + u.Path}, nil
+		return listenOn("unix", u.Path, "unix://")
 	}
 	return listener{}, fmt.Errorf("--listen %q: scheme %q; want tcp, tcp4, tcp6, tls or unix", spec, u.Scheme)
+}
+
+func listenOn(network, address, scheme string) (listener, error) {
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return listener{}, err
+	}
+	socket := &draining{deadliner: l.(deadliner)}
+	return listener{socket, socket, scheme + callable(l.Addr())}, nil
 }
 
 // removeStale removes a socket that a server left behind which was killed, and nothing else.

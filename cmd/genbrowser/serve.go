@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -131,7 +132,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
 		serving.Go(func() {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {
 				failed <- fmt.Errorf("%s: %w", l.url, err)
 			}
 		})
@@ -144,9 +145,12 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	log.Info("shutting down", "grace", f.ShutdownGrace)
 	grace, cancel := context.WithTimeout(context.Background(), f.ShutdownGrace)
 	defer cancel()
-	err = errors.Join(err, gb.Shutdown(grace), srv.Shutdown(grace))
-	srv.Close()
+	err = errors.Join(err, gb.Shutdown(grace))
+	for _, l := range listeners {
+		l.socket.beginDrain()
+	}
 	serving.Wait()
+	err = errors.Join(err, srv.Shutdown(grace), srv.Close())
 	log.Info("bye")
 	return err
 }

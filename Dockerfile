@@ -1,0 +1,20 @@
+# The image is the program and nothing else. It needs no network at run time.
+#
+#   docker build -t genbrowser .
+#   docker run -e SECRET=$(openssl rand -base64 32) -p 8080:8080 genbrowser
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /genbrowser ./cmd/genbrowser
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /genbrowser /genbrowser
+USER 65532:65532
+ENV GENBROWSER_LISTEN=tcp://:8080
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=4s CMD ["/genbrowser", "healthcheck"]
+ENTRYPOINT ["/genbrowser"]
+CMD ["playground"]

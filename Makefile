@@ -1,0 +1,70 @@
+# make playground    the main job; needs only Go
+# make test          everything that must hold: Go with -race, TypeScript, a real browser, the image
+# make help          the rest
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# The program that the tests of the TypeScript client and of the pages start.
+export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
+
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image bench build fuzz
+
+help: ## show what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+playground: ## run the playground on http://127.0.0.1:8080; ARGS="--listen tcp://:9000" and so on
+	go run ./cmd/genbrowser playground $(ARGS)
+
+test: lint portable test-go deps generated test-js test-e2e ## everything that must hold
+	@echo "all passed"
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+portable: ## the systems that cannot be run here at least compile
+	GOOS=darwin go vet ./...
+	GOOS=windows go vet ./...
+	GOOS=linux GOARCH=arm64 go build -o /dev/null ./...
+
+test-go: ## Go, with the race detector
+	go test -race -timeout 10m $$(go list ./... | grep -v /e2e)
+
+build: ## the program, in tmp/
+	go build -o $(GENBROWSER_BIN) ./cmd/genbrowser
+
+deps: ## what the tests of TypeScript need: npm's packages, and Chromium
+	npm ci --no-audit --no-fund
+	@scripts/chromium
+
+generated: ## the bundles fit their sources, and are small enough
+	npm run --silent build
+	git diff --exit-code -- js-client/dist examples/playground/pages || { echo "generated files differ: commit what npm run build made"; exit 1; }
+	npm run --silent check
+	npm run --silent size
+	npm run --silent test:pack
+
+test-js: build ## the TypeScript client and the pages, on Node and in Chromium
+	npm test
+
+test-e2e: build ## the program under load, killed, in an empty root
+	go test -timeout 10m ./e2e
+
+fuzz: ## fuzz each target for a while; FUZZTIME=1m
+	go test ./address -run '^$$' -fuzz FuzzParse -fuzztime $${FUZZTIME:-20s}
+	go test ./address -run '^$$' -fuzz FuzzVerify -fuzztime $${FUZZTIME:-20s}
+	go test ./mailbox -run '^$$' -fuzz FuzzParseCursor -fuzztime $${FUZZTIME:-20s}
+	go test ./internal/jsonscan -run '^$$' -fuzz FuzzValid -fuzztime $${FUZZTIME:-20s}
+
+bench: ## Go's benchmarks
+	go test -run '^$$' -bench . -benchmem ./address ./mailbox ./internal/... ./web
+
+image: ## the container image, with docker, podman or buildah
+	@if docker info >/dev/null 2>&1; then docker build -t genbrowser .; \
+	elif command -v podman >/dev/null; then podman build -t genbrowser .; \
+	elif command -v buildah >/dev/null; then buildah bud -t genbrowser .; \
+	else echo "make image needs docker, podman or buildah"; exit 1; fi

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// silence is how long nobody must call until a draining listener closes.
+	silence = 200 * time.Millisecond
+	// drainTime is how long it waits for silence. Senders that were told to come back after a while, as they
+	// are with 503, do not call meanwhile.
+	drainTime = time.Second
+)
+
+// draining is a listener that can be closed without resetting the connections that the system holds for it.
+// Closed at once, it would break off those who called just before: they could not tell whether what they sent
+// was taken.
+type draining struct {
+	deadliner
+	until atomic.Pointer[time.Time] // set while it drains
+}
+
+// deadliner is what TCP and Unix listeners are.
+type deadliner interface {
+	net.Listener
+	SetDeadline(time.Time) error
+}
+
+// Accept returns net.ErrClosed once the listener has drained.
+func (d *draining) Accept() (net.Conn, error) {
+	if until := d.until.Load(); until != nil {
+		d.listenUntil(*until)
+	}
+	c, err := d.deadliner.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, net.ErrClosed
+	}
+	return c, err
+}
+
+// beginDrain makes Accept hand out the connections that wait, and then end.
+func (d *draining) beginDrain() {
+	until := time.Now().Add(drainTime)
+	d.until.Store(&until)
+	d.listenUntil(until)
+}
+
+func (d *draining) listenUntil(until time.Time) {
+	if quiet := time.Now().Add(silence); quiet.Before(until) {
+		until = quiet
+	}
+	d.SetDeadline(until)
+}
