@@ -68,7 +68,9 @@ func parseReading(r *http.Request) (reading, error) {
 		return rd, malformed(`ack: want "manual" or "auto"`)
 	}
 	key, hasKey := bearer(r)
-	rd.key = key
+	if hasKey { // credentials of another scheme are for somebody else, such as a proxy
+		rd.key = key
+	}
 	cursor := query.Get("cursor")
 	if strings.HasPrefix(cursor, "gbk_") {
 		return rd, &problem.Problem{Kind: problem.MalformedCursor, Detail: "a key must not stand in a URL; send it as Last-Event-ID, or as Authorization: Bearer"}
