@@ -65,8 +65,14 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer sub.Close()
+	if expires, mortal := g.Expires(); mortal {
+		wait = min(wait, max(time.Until(expires), 0)) // what comes later is not for this key
+	}
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + h.slow))
 	body, err := p.read(r, sub, wait)
+	if r.Context().Err() != nil {
+		return // nobody waits for the answer
+	}
 	if err != nil {
 		h.refuse(w, err)
 		return
@@ -89,6 +95,9 @@ func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Durat
 		select {
 		case <-p.wake:
 		case why := <-p.end:
+			if body, any := answer(sub); any { // before a shutdown, what came is still to be had
+				return body, nil
+			}
 			return nil, why
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
