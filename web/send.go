@@ -48,7 +48,11 @@ func (h *Handler) post(to string, r *http.Request, b *body) (server.Reader, erro
 		return nil, err
 	}
 	letter.Body = b.b
-	return h.office.Post(to, &letter)
+	reader, err := h.office.Post(to, &letter)
+	if errors.Is(err, server.ErrEnvelope) { // of an envelope's members, a header gives no other
+		err = malformed("Traceparent: want one as W3C Trace Context has it")
+	}
+	return reader, err
 }
 
 // jsonType reports whether a body of that content type is taken for JSON.
