@@ -1,5 +1,5 @@
 import type { Status } from 'gen-browser';
-import { equal, ok, until } from './assert.js';
+import { equal, ok, rejects, until } from './assert.js';
 import { type Register, reaches } from './context.js';
 import { random, randomValue } from './json.js';
 
@@ -162,6 +162,9 @@ export function networkCases(test: Register): void {
     equal(await second.mailbox.receive(), 2);
     await second.send(second.address, 3);
     equal(await second.mailbox.receive(), 3);
+    // Nothing waits for the third: the first answer comes at once all the same.
+    const third = await t.start({ key, cursor: second.cursor, transport: 'long-poll' });
+    await rejects(third.mailbox.receive({ timeout: 0 }), 'timeout');
   });
 
   test('ten thousand random values come as they were sent', async t => {

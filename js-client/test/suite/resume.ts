@@ -176,7 +176,13 @@ export function resumeCases(test: Register): void {
   });
 
   test('two pages with one storage never fight', async t => {
-    const store = storage();
+    const kept = storage();
+    let removals = 0;
+    const removeItem = (name: string) => {
+      removals++;
+      kept.removeItem(name);
+    };
+    const store = { ...kept, removeItem };
     const statuses: Status[] = [];
     const first = await t.start({ storage: store, onStatus: status => statuses.push(status) });
     const receiving = rejects(first.mailbox.receive(), 'taken-over');
@@ -193,6 +199,6 @@ export function resumeCases(test: Register): void {
     );
     await second.send(second.address, 'still here');
     equal(await second.mailbox.receive(), 'still here');
-    equal(store.items.size, 1);
+    equal([store.items.size, removals], [1, 0]);
   });
 }

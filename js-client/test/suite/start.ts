@@ -83,10 +83,17 @@ export function startCases(test: Register): void {
     await until(async () => (await proxy.count()).connections);
     stop.abort('no longer wanted');
     equal(await starting, 'no longer wanted');
+    let asked = 0;
+    const fetcher: typeof fetch = (input, init) => {
+      asked++;
+      return fetch(input, init);
+    };
+    const signal = AbortSignal.abort('never wanted');
     equal(
-      await start(t.server, { signal: AbortSignal.abort('never wanted') }).catch(reason => reason),
+      await start(t.server, { signal, fetch: fetcher }).catch(reason => reason),
       'never wanted',
     );
+    equal(asked, 0);
   });
 
   test('start rejects at once where trying again makes no sense', async t => {
