@@ -43,7 +43,7 @@ func parseLine(b []byte) (l line, err error) {
 		}
 		member, known := members[string(name)]
 		if !known {
-			return l, malformedLine("unknown member " + string(name))
+			return l, malformedLine("unknown member " + string(name[:min(len(name), 40)]))
 		}
 		for _, s := range seen {
 			if s == member.index {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -27,10 +28,13 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/x-ndjson"})
 		return
 	}
+	if h.office.ShuttingDown() {
+		h.refuse(w, server.ErrShuttingDown)
+		return
+	}
 	rc := http.NewResponseController(w)
 	rc.EnableFullDuplex() // HTTP/2 needs no asking
 	rc.SetReadDeadline(time.Time{})
-	rc.SetWriteDeadline(time.Time{})
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
@@ -106,7 +110,7 @@ func (u *upload) run() {
 		}
 		u.wake()
 		if err != nil {
-			u.w.Write(u.out)
+			u.flush()
 			return
 		}
 		if (u.endless || len(u.out) >= maxAnswers) && !u.flush() {
@@ -172,6 +176,9 @@ func (u *upload) line(line []byte) {
 		return
 	}
 	reader, err := u.h.office.Post(l.to, &l.letter)
+	if errors.Is(err, server.ErrName) || errors.Is(err, server.ErrTTL) { // members of the line, as others are
+		err = malformedLine(err.Error())
+	}
 	u.answer(l.letter.Name, err)
 	if reader == nil || slices.Contains(u.awake, reader) {
 		return
@@ -214,11 +221,14 @@ func (u *upload) answer(id string, err error) {
 	u.out = append(append(u.out, text...), '\n')
 }
 
-// flush writes the answers out, and reports whether the sender still takes them.
+// flush writes the answers out, and reports whether the sender still takes them. One that writes and does not
+// read would stay for ever.
 func (u *upload) flush() bool {
 	if len(u.out) == 0 {
 		return true
 	}
+	u.rc.SetWriteDeadline(time.Now().Add(u.h.slow))
+	defer u.rc.SetWriteDeadline(time.Time{}) // HTTP/2 ends a stream whose deadline passes while it is idle
 	_, err := u.w.Write(u.out)
 	u.out = u.out[:0]
 	return err == nil && u.rc.Flush() == nil
