@@ -41,6 +41,7 @@ type Options struct {
 
 	Heartbeat  time.Duration // between signs of life on a silent stream; 15 s
 	SlowReader time.Duration // how long a stream may take nothing until it is dropped; 60 s
+	SendBuffer int           // bytes that the system may take ahead of a slow reader; 64 KiB
 	Logger     *slog.Logger  // slog.Default
 }
 
@@ -56,6 +57,7 @@ type Handler struct {
 	opens      *limiter
 	heartbeat  time.Duration
 	slow       time.Duration
+	sendBuffer int
 	log        *slog.Logger
 	router     *mux.Router
 	handler    http.Handler
@@ -72,15 +74,16 @@ func New(o Options) (*Handler, error) {
 		return nil, errors.New("web: Options.Server is needed")
 	}
 	h := &Handler{
-		office:    o.Server,
-		prefix:    "/_gb",
-		origins:   o.AllowedOrigins,
-		opener:    o.Open,
-		address:   o.ClientAddress,
-		opens:     newLimiter(o.OpenRate, o.OpenBurst),
-		heartbeat: 15 * time.Second,
-		slow:      60 * time.Second,
-		log:       o.Logger,
+		office:     o.Server,
+		prefix:     "/_gb",
+		origins:    o.AllowedOrigins,
+		opener:     o.Open,
+		address:    o.ClientAddress,
+		opens:      newLimiter(o.OpenRate, o.OpenBurst),
+		heartbeat:  15 * time.Second,
+		slow:       60 * time.Second,
+		sendBuffer: 64 << 10,
+		log:        o.Logger,
 	}
 	if o.Prefix != "" {
 		h.prefix = strings.TrimRight(o.Prefix, "/")
@@ -88,14 +91,17 @@ func New(o Options) (*Handler, error) {
 			return nil, errors.New(`web: Options.Prefix must be like "/_gb"`)
 		}
 	}
-	if o.Heartbeat < 0 || o.SlowReader < 0 {
-		return nil, errors.New("web: a time is negative")
+	if o.Heartbeat < 0 || o.SlowReader < 0 || o.SendBuffer < 0 {
+		return nil, errors.New("web: Heartbeat, SlowReader or SendBuffer is negative")
 	}
 	if o.Heartbeat > 0 {
 		h.heartbeat = o.Heartbeat
 	}
 	if o.SlowReader > 0 {
 		h.slow = o.SlowReader
+	}
+	if o.SendBuffer > 0 {
+		h.sendBuffer = o.SendBuffer
 	}
 	if h.address == nil {
 		h.address = remoteAddress

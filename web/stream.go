@@ -80,7 +80,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ProtoMajor == 1 {
 		if conn := hijack(w); conn != nil {
-			sock := newSocket(conn)
+			sock := newSocket(conn, h.sendBuffer)
 			s.begin(sock, append(responseHead(header), first...))
 			go s.park(sock)
 			return

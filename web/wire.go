@@ -21,9 +21,6 @@ type wire interface {
 	close()
 }
 
-// sendBuffer bounds what the kernel takes for a reader that takes nothing; the rest stays in the mailbox.
-const sendBuffer = 64 << 10
-
 // socket is a connection taken off net/http.
 type socket struct {
 	conn net.Conn
@@ -36,7 +33,8 @@ type socket struct {
 	err     error
 }
 
-func newSocket(conn net.Conn) *socket {
+// newSocket bounds what the system takes for a reader that takes nothing; the rest stays in the mailbox.
+func newSocket(conn net.Conn, sendBuffer int) *socket {
 	s := &socket{conn: conn}
 	if c, ok := conn.(interface{ SetWriteBuffer(int) error }); ok {
 		c.SetWriteBuffer(sendBuffer)

@@ -45,6 +45,7 @@ type flags struct {
 
 	Heartbeat     time.Duration `help:"Sign of life on silent streams." default:"15s"`
 	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
+	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
 	ReadTimeout   time.Duration `help:"How long a request may take to arrive, streaming uploads apart." default:"30s"`
 	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s"`
 
@@ -85,7 +86,8 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	}
 	gb, err := web.New(web.Options{
 		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
-		ClientAddress: clientAddress, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, Logger: log,
+		ClientAddress: clientAddress, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
+		Logger: log,
 	})
 	if err != nil {
 		return err
