@@ -9,7 +9,7 @@ export default defineConfig({
     globalSetup: 'test/harness/setup.ts',
     // They share one server, and some of them count on having the processor for themselves.
     fileParallelism: false,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 180_000,
   },
 });
