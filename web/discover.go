@@ -7,7 +7,7 @@ import (
 	"time"
 
 	jsclient "github.com/genbrowser/genbrowser/js-client"
-	"github.com/genbrowser/genbrowser/web/problem"
+	"github.com/genbrowser/genbrowser/server"
 )
 
 func (h *Handler) discover(w http.ResponseWriter, _ *http.Request) {
@@ -23,7 +23,7 @@ func (h *Handler) health(w http.ResponseWriter, _ *http.Request) { io.WriteStrin
 
 func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
 	if h.office.ShuttingDown() {
-		h.refuse(w, &problem.Problem{Kind: problem.ShuttingDown})
+		h.refuse(w, server.ErrShuttingDown)
 		return
 	}
 	io.WriteString(w, "ok\n")

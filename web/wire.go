@@ -105,6 +105,11 @@ func (r *response) write(b []byte, within time.Duration) error {
 	if err := r.rc.SetWriteDeadline(time.Now().Add(within)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
+	select {
+	case <-r.done: // its deadline was over already when this one was set
+		return net.ErrClosed
+	default:
+	}
 	if _, err := r.w.Write(b); err != nil {
 		return err
 	}
@@ -113,7 +118,15 @@ func (r *response) write(b []byte, within time.Duration) error {
 	return err
 }
 
-func (r *response) close() { close(r.done) }
+// close also ends a write under way, which may wait for a reader that takes nothing.
+func (r *response) close() {
+	close(r.done)
+	if r.mu.TryLock() {
+		r.mu.Unlock()
+		return
+	}
+	r.rc.SetWriteDeadline(time.Now())
+}
 
 // end waits for a write under way and lets no other begin.
 func (r *response) end() {
