@@ -122,17 +122,20 @@ func New(o Options) (*Handler, error) {
 // methods are what one path answers to.
 type methods map[string]http.HandlerFunc
 
+// page is what is read and changes nothing.
+func page(f http.HandlerFunc) methods { return methods{"GET": f, "HEAD": f} }
+
 func (h *Handler) routes() *mux.Router {
-	r := mux.NewRouter()
+	r := mux.NewRouter().SkipClean(true) // a redirect would be neither the answer nor a problem
 	h.add(r, h.prefix+"/mailbox", methods{"POST": h.openMailbox, "GET": h.readMailbox, "DELETE": h.closeMailbox})
 	h.add(r, h.prefix+"/ack", methods{"POST": h.ack})
 	h.add(r, h.prefix+"/send", methods{"POST": h.sendMany})
 	h.add(r, h.prefix+"/send/{address:.*}", methods{"POST": h.send})
-	h.add(r, h.prefix+"/client.js", methods{"GET": script("client.js")})
-	h.add(r, h.prefix+"/client.global.js", methods{"GET": script("client.global.js")})
-	h.add(r, "/.well-known/gen-browser", methods{"GET": h.discover})
-	h.add(r, "/healthz", methods{"GET": h.health})
-	h.add(r, "/readyz", methods{"GET": h.ready})
+	h.add(r, h.prefix+"/client.js", page(script("client.js")))
+	h.add(r, h.prefix+"/client.global.js", page(script("client.global.js")))
+	h.add(r, "/.well-known/gen-browser", page(h.discover))
+	h.add(r, "/healthz", page(h.health))
+	h.add(r, "/readyz", page(h.ready))
 	r.NotFoundHandler = http.HandlerFunc(h.notFound)
 	return r
 }
