@@ -1,0 +1,193 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+func TestOpenHook(t *testing.T) {
+	type config struct {
+		User   string
+		Friend address.Address
+	}
+	friend, err := testRing(t, "the secret of the tests").Process("friend")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, setup{web: Options{Open: func(r *http.Request) (any, error) {
+		c, err := r.Cookie("user")
+		switch {
+		case err != nil:
+			return nil, errors.New("log in first")
+		case c.Value == "banned":
+			return nil, &problem.Problem{Kind: problem.MissingKey, Detail: "banned"}
+		case c.Value == "plain":
+			return nil, nil
+		case c.Value == "broken":
+			return func() {}, nil
+		}
+		return config{c.Value, friend}, nil
+	}}})
+	if err := s.office.SetConfig("everybody's"); err != nil {
+		t.Fatal(err)
+	}
+	a := s.do("POST", "/_gb/mailbox", "")
+	expectProblem(t, "POST as nobody", a, 403, "open-refused")
+	if !strings.Contains(a.body, "log in first") {
+		t.Errorf("the answer does not say why: %s", a.body)
+	}
+	expectProblem(t, "POST as banned", s.do("POST", "/_gb/mailbox", "", "Cookie", "user=banned"), 401, "missing-key")
+	expectProblem(t, "POST as broken", s.do("POST", "/_gb/mailbox", "", "Cookie", "user=broken"), 500, "internal")
+	if !strings.Contains(s.log.String(), "config of the Open hook") {
+		t.Errorf("log: %s", s.log)
+	}
+	_, a = s.tryStream("/_gb/mailbox")
+	expectProblem(t, "stream", a, 403, "open-refused")
+	if n := s.office.Stats().Mailboxes; n != 0 {
+		t.Errorf("%d mailboxes of clients that were refused", n)
+	}
+
+	e := s.stream("/_gb/mailbox?new", "Cookie", "user=eve")
+	o := e.init()
+	want := `{"User":"eve","Friend":"` + friend.String() + `"}`
+	if string(o.Config) != want {
+		t.Errorf("config %s, want %s", o.Config, want)
+	}
+	e = s.stream("/_gb/mailbox", "Authorization", "Bearer "+o.Key) // the key is enough for a resume
+	if b := e.init(); string(b.Config) != want {
+		t.Errorf("config after a resume %s, want %s", b.Config, want)
+	}
+	a = s.do("POST", "/_gb/mailbox", "", "Cookie", "user=plain")
+	var plain opened
+	if err := json.Unmarshal([]byte(a.body), &plain); err != nil || string(plain.Config) != `"everybody's"` {
+		t.Errorf("config %s (%v)", plain.Config, err)
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	s := serve(t, setup{web: Options{AllowedOrigins: []string{"https://ok.example"}}})
+	o := s.open()
+	own := s.srv.URL
+	for _, origin := range []string{"https://ok.example", own} {
+		a := s.send(o.Address, "1", "Origin", origin)
+		if a.status != 202 || a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Access-Control-Allow-Credentials") != "true" {
+			t.Errorf("%s: %d %v", origin, a.status, a.header)
+		}
+	}
+	for _, origin := range []string{"https://evil.example", "https://ok.example.evil", "http://ok.example", "null", "x", own + ".evil"} {
+		a := s.send(o.Address, "1", "Origin", origin, "Content-Type", "text/plain") // needs no preflight
+		expectProblem(t, origin, a, 403, "origin-not-allowed")
+		if a.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: %v", origin, a.header)
+		}
+		expectProblem(t, origin, s.do("POST", "/_gb/mailbox", "", "Origin", origin), 403, "origin-not-allowed")
+		_, a = s.tryStream("/_gb/mailbox", "Origin", origin)
+		expectProblem(t, origin, a, 403, "origin-not-allowed")
+		a = s.do("OPTIONS", "/_gb/mailbox", "", "Origin", origin, "Access-Control-Request-Method", "DELETE")
+		if a.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("preflight of %s: %v", origin, a.header)
+		}
+	}
+	if a := s.send(o.Address, "1"); a.status != 202 { // no page at all
+		t.Errorf("no origin: %d", a.status)
+	}
+
+	any := serve(t, setup{})
+	a := any.send(any.open().Address, "1", "Origin", "https://any.example")
+	if a.status != 202 || a.header.Get("Access-Control-Allow-Origin") == "" || a.header.Get("Access-Control-Allow-Credentials") != "" {
+		t.Errorf("any: %d %v", a.status, a.header)
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	s := serve(t, setup{})
+	for _, path := range []string{"/_gb/mailbox", "/_gb/send/x", "/_gb/send", "/_gb/ack"} {
+		for _, header := range []string{"authorization", "content-type", "last-event-id", "idempotency-key", "ttl", "traceparent", "accept", "authorization,content-type"} {
+			a := s.do("OPTIONS", path, "", "Origin", "https://a.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", header)
+			if a.status != 204 || a.header.Get("Access-Control-Allow-Headers") != header || a.header.Get("Access-Control-Allow-Methods") != "POST" || a.header.Get("Access-Control-Max-Age") == "" {
+				t.Errorf("%s for %s: %d %v", path, header, a.status, a.header)
+			}
+		}
+	}
+}
+
+func TestMounted(t *testing.T) {
+	s := serve(t, setup{
+		web: Options{Prefix: "/deep/gb/"},
+		wrap: func(h http.Handler) http.Handler {
+			mux := http.NewServeMux()
+			mux.Handle("/deep/gb/", h)
+			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the page") })
+			return mux
+		},
+	})
+	if a := s.do("GET", "/", ""); a.body != "the page" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	e := s.stream("/deep/gb/mailbox?new")
+	o := e.init()
+	if a := s.do("POST", "/deep/gb/send/"+o.Address, "1"); a.status != 202 {
+		t.Errorf("send: %d %s", a.status, a.body)
+	}
+	e.expect("1")
+	if a := s.do("POST", "/deep/gb/send", `{"to":"`+o.Address+`","body":2}`, "Content-Type", "application/jsonl"); a.status != 200 {
+		t.Errorf("send many: %d %s", a.status, a.body)
+	}
+	e.expect("2")
+	expectProblem(t, "no route", s.do("GET", "/deep/gb/nowhere", ""), 404, "not-found")
+}
+
+func TestNewRefuses(t *testing.T) {
+	office, err := server.New(server.Options{Keys: testRing(t, "x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer office.Shutdown(ctx)
+	for name, o := range map[string]Options{
+		"no server":       {},
+		"no slash":        {Server: office, Prefix: "gb"},
+		"slash alone":     {Server: office, Prefix: "/"},
+		"heartbeat":       {Server: office, Heartbeat: -1},
+		"slow reader":     {Server: office, SlowReader: -1},
+		"negative buffer": {Server: office, SendBuffer: -1},
+	} {
+		if h, err := New(o); err == nil {
+			h.Shutdown(ctx)
+			t.Errorf("%s: New = nil error", name)
+		}
+	}
+}
+
+func TestScriptsAndDiscovery(t *testing.T) {
+	s := serve(t, setup{})
+	for _, name := range []string{"client.js", "client.global.js"} {
+		a := s.do("GET", "/_gb/"+name, "", "Origin", "https://a.example")
+		tag := a.header.Get("ETag")
+		if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/javascript") || tag == "" || a.header.Get("Access-Control-Allow-Origin") == "" {
+			t.Errorf("%s: %d %v", name, a.status, a.header)
+		}
+		if a := s.do("GET", "/_gb/"+name, "", "If-None-Match", tag); a.status != 304 {
+			t.Errorf("%s again: %d", name, a.status)
+		}
+		if a := s.do("HEAD", "/_gb/"+name, ""); a.status != 200 || a.header.Get("ETag") != tag {
+			t.Errorf("HEAD %s: %d", name, a.status)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/.well-known/gen-browser"} {
+		if a := s.do("HEAD", path, ""); a.status != 200 || a.body != "" {
+			t.Errorf("HEAD %s: %d", path, a.status)
+		}
+	}
+	if a := s.do("HEAD", "/_gb/mailbox", ""); a.status != 405 || s.office.Stats().Mailboxes != 0 {
+		t.Errorf("HEAD /_gb/mailbox: %d; it must not open one", a.status)
+	}
+	expectProblem(t, "a doubled slash", s.do("POST", "/_gb//mailbox", ""), 404, "not-found")
+}
