@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,18 +21,22 @@ import (
 type Options struct {
 	Prefix string       // of the server's routes; "/_gb"
 	HTTP   *http.Client // http.DefaultClient; its Timeout must be 0, for streams last
-	// MaxEvent is the most bytes that one event of a stream may have; 8 MiB.
-	MaxEvent int
-	// MaxPause is the longest pause between two tries to reconnect; 20 s.
+	// OpenWithin is how long Open tries to reach a server that is not there, or not ready; 15 s.
+	OpenWithin time.Duration
+	// MaxPause bounds the random pause between two tries to reconnect; 20 s. The server may ask for more.
 	MaxPause time.Duration
+	// MaxEvent is the most bytes that one event of a stream may have; 8 MiB. A longer one ends Messages with an
+	// error, for it would come again and again.
+	MaxEvent int
 }
 
 // Client sends messages and opens mailboxes at one server. Any number of goroutines may use it.
 type Client struct {
-	base     string
-	http     *http.Client
-	maxEvent int
-	maxPause time.Duration
+	base       string
+	http       *http.Client
+	openWithin time.Duration
+	maxPause   time.Duration
+	maxEvent   int
 }
 
 // New returns a client of the server at endpoint, such as "https://example.com". It does not connect yet.
@@ -40,60 +45,84 @@ func New(endpoint string, o Options) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("client: endpoint %q: want a URL such as https://example.com", endpoint)
 	}
-	c := &Client{http: o.HTTP, maxEvent: o.MaxEvent, maxPause: o.MaxPause}
-	if o.Prefix == "" {
-		o.Prefix = "/_gb"
+	if o.OpenWithin < 0 || o.MaxPause < 0 || o.MaxEvent < 0 {
+		return nil, errors.New("client: an option is negative")
 	}
-	c.base = strings.TrimRight(u.Scheme+"://"+u.Host+u.Path, "/") + o.Prefix
-	if c.http == nil {
-		c.http = http.DefaultClient
+	c := &Client{http: http.DefaultClient, openWithin: 15 * time.Second, maxPause: 20 * time.Second, maxEvent: 8 << 20}
+	prefix := "/_gb"
+	if o.Prefix != "" {
+		prefix = strings.TrimRight(o.Prefix, "/")
+	}
+	c.base = strings.TrimRight(u.Scheme+"://"+u.Host+u.Path, "/") + prefix
+	if o.HTTP != nil {
+		c.http = o.HTTP
 	}
 	if c.http.Timeout != 0 {
 		return nil, errors.New("client: Options.HTTP has a Timeout, which would end every stream; use contexts instead")
 	}
-	if c.maxEvent == 0 {
-		c.maxEvent = 8 << 20
+	if o.OpenWithin > 0 {
+		c.openWithin = o.OpenWithin
 	}
-	if c.maxPause == 0 {
-		c.maxPause = 20 * time.Second
+	if o.MaxPause > 0 {
+		c.maxPause = o.MaxPause
+	}
+	if o.MaxEvent > 0 {
+		c.maxEvent = o.MaxEvent
 	}
 	return c, nil
 }
 
 // Send sends body, which is marshalled to JSON, to a mailbox or process. It returns once the server accepted
-// the message. The errors are [*problem.Problem] where the server answered.
+// the message, and tries once. What the server refuses is a [*problem.Problem]; after any other error the
+// message may have arrived or not, which [Client.SendMany] with an ID makes harmless to repeat.
 func (c *Client) Send(ctx context.Context, to address.Address, body any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("client: send: %w", err)
 	}
-	resp, err := c.do(ctx, http.MethodPost, "/send/"+to.String(), address.Key{}, "application/json", b)
+	return c.done(ctx, http.MethodPost, "/send/"+to.String(), address.Key{}, b)
+}
+
+// done makes a request whose answer tells nothing but whether it was done.
+func (c *Client) done(ctx context.Context, method, path string, key address.Key, body []byte) error {
+	resp, err := c.do(ctx, method, path, key, body)
 	if err != nil {
 		return err
 	}
-	return resp.Body.Close()
+	resp.Body.Close()
+	return nil
 }
 
-// do makes a request whose success is any 2xx; another answer is its problem. The caller closes the body.
-func (c *Client) do(ctx context.Context, method, path string, key address.Key, mediaType string, body []byte) (*http.Response, error) {
+// do makes a request whose success is any 2xx; another answer is its problem. A body is JSON, nil is none. The
+// caller closes the answer's body.
+func (c *Client) do(ctx context.Context, method, path string, key address.Key, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	if mediaType != "" {
-		req.Header.Set("Content-Type", mediaType)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if !key.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+key.Reveal())
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, fmt.Errorf("client: %w", withoutURL(err))
 	}
 	if err := refusal(resp); err != nil {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// withoutURL takes the URL out of an error, for who reads it in a log should not be able to send.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // refusal reads and closes an answer that is no success.
@@ -103,5 +132,20 @@ func refusal(resp *http.Response) error {
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	return problem.Parse(resp.StatusCode, body)
+	p := problem.Parse(resp.StatusCode, body)
+	if p.RetryAfter == 0 { // a proxy's answer
+		p.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
+	}
+	return p
+}
+
+// retryAfter reads the header of RFC 9110 §10.2.3: seconds or a date; 0 if it is neither.
+func retryAfter(text string) time.Duration {
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
 }

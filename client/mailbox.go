@@ -3,28 +3,38 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/web/problem"
 )
 
-// Mailbox is this program's own. One goroutine at a time reads it.
+// Mailbox is this program's own. Make one with [Client.Open] or [Client.Resume]. One loop at a time reads it;
+// everything else may be used by any number of goroutines.
 type Mailbox struct {
+	// fixed after construction
 	client *Client
 	key    address.Key
+
+	reading atomic.Bool // a loop over Messages runs
+	closing atomic.Bool // Close was called
 
 	mu      sync.Mutex
 	address address.Address
 	config  json.RawMessage
-	cursor  string // after the last message that was handled
-	limits  limits
+	limits  limits // zero until the server told
 	beat    time.Duration
+	cursor  string // after the last message that was handled
+	unacked unacked
 }
 
 type limits struct {
+	Body         int `json:"body"`
 	Backlog      int `json:"backlog"`
 	BacklogBytes int `json:"backlogBytes"`
 }
@@ -40,9 +50,33 @@ type opened struct {
 	Gap       uint64          `json:"gap"`
 }
 
-// Open opens a mailbox.
+// Open opens a mailbox. It tries again, with pauses, when the server can't be reached or is not ready, for at
+// most Options.OpenWithin; any other refusal, such as [problem.OpenRefused], it returns at once.
 func (c *Client) Open(ctx context.Context) (*Mailbox, error) {
-	resp, err := c.do(ctx, http.MethodPost, "/mailbox", address.Key{}, "", nil)
+	within, cancel := context.WithTimeout(ctx, c.openWithin)
+	defer cancel()
+	var last error
+	for failures := 1; ; failures++ {
+		m, err := c.open(within)
+		if err == nil || final(err) {
+			return m, err
+		}
+		if last == nil || within.Err() == nil { // the time being over says less than what failed before
+			last = err
+		}
+		if pause(within, least(err)+c.jitter(failures)) == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, last)
+		}
+		return nil, fmt.Errorf("%w (gave up after %v)", last, c.openWithin)
+	}
+}
+
+// open tries once.
+func (c *Client) open(ctx context.Context) (*Mailbox, error) {
+	resp, err := c.do(ctx, http.MethodPost, "/mailbox", address.Key{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -55,16 +89,18 @@ func (c *Client) Open(ctx context.Context) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: open: %w", err)
 	}
-	m := &Mailbox{client: c, key: key}
+	m := &Mailbox{client: c, key: key, cursor: o.Cursor}
 	m.learn(&o)
-	m.cursor = o.Cursor
 	return m, nil
 }
 
 // Resume returns the mailbox of a key, to be read after a cursor that [Mailbox.Cursor] returned, or from the
-// first message that was not acknowledged if that is empty. Whether it still lives, reading it tells.
+// first message that was not acknowledged if that is empty. It does not connect: whether the mailbox still
+// lives, reading it tells.
 func (c *Client) Resume(key address.Key, cursor string) *Mailbox {
-	return &Mailbox{client: c, key: key, cursor: cursor}
+	m := &Mailbox{client: c, key: key, cursor: cursor, unacked: unacked{resumed: cursor != ""}}
+	m.address, _ = key.Address() // of a key that can't be narrowed any more, the server tells
+	return m
 }
 
 func (m *Mailbox) learn(o *opened) {
@@ -74,14 +110,14 @@ func (m *Mailbox) learn(o *opened) {
 	m.beat = time.Duration(o.Heartbeat) * time.Millisecond
 }
 
-// Address is what others send to. After Resume it is the zero value until reading began.
+// Address is what others send to.
 func (m *Mailbox) Address() address.Address {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.address
 }
 
-// Config is what the server gives its clients.
+// Config is the JSON that the server gives its clients; nil after Resume, until reading began.
 func (m *Mailbox) Config() json.RawMessage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,24 +140,13 @@ func (m *Mailbox) moveTo(cursor string) {
 	m.cursor = cursor
 }
 
-// Ack forgets the messages up to the cursor at the server. Messages does so by itself, now and then.
-func (m *Mailbox) Ack(ctx context.Context) error {
-	body, err := json.Marshal(map[string]string{"cursor": m.Cursor()})
-	if err != nil {
-		return err
-	}
-	resp, err := m.client.do(ctx, http.MethodPost, "/ack", m.key, "application/json", body)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
-}
-
-// Close ends the mailbox at the server: its address is dead from now on, and Messages ends.
+// Close ends the mailbox at the server: its address is dead from now on, and a loop over Messages ends without
+// an error. Closing it again changes nothing.
 func (m *Mailbox) Close(ctx context.Context) error {
-	resp, err := m.client.do(ctx, http.MethodDelete, "/mailbox", m.key, "", nil)
-	if err != nil {
-		return err
+	m.closing.Store(true)
+	err := m.client.done(ctx, http.MethodDelete, "/mailbox", m.key, nil)
+	if errors.Is(err, problem.Closed) {
+		return nil
 	}
-	return resp.Body.Close()
+	return err
 }

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
-	"math/rand/v2"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -15,29 +15,47 @@ import (
 
 // Message is one that arrived.
 type Message struct {
-	Body  json.RawMessage
-	Kind  string          // "message", "call" or "reply"
-	Ref   string          // ties a reply to its call
-	Reply address.Address // where a call wants its reply
-	Via   []string        // labels of the address that was used
-	Trace string          // W3C traceparent
+	Body  json.RawMessage `json:"body"`
+	Kind  string          `json:"kind"`  // "message", "call" or "reply"
+	Ref   string          `json:"ref"`   // ties a reply to its call
+	Reply address.Address `json:"reply"` // where a call wants its reply; the zero value if there is none
+	Via   []string        `json:"via"`   // labels of the address that was used, outermost last
+	Trace string          `json:"trace"` // W3C traceparent
 }
 
 // GapError says that messages are missing before the next one. Reading goes on.
-type GapError struct{ Missing uint64 }
+type GapError struct {
+	Missing uint64 // how many; 0 if nobody knows, because the position to resume from was of another history
+}
 
-func (e *GapError) Error() string { return fmt.Sprintf("gap: %d messages are missing", e.Missing) }
+// Error implements error.
+func (e *GapError) Error() string {
+	if e.Missing == 0 {
+		return "gap: messages may be missing"
+	}
+	return fmt.Sprintf("gap: %d messages are missing", e.Missing)
+}
+
+// ErrBusy is what a second loop over the messages of one mailbox gets.
+var ErrBusy = errors.New("client: another loop reads this mailbox")
 
 // Messages yields what arrives, in order, each message once, and heals the connection when it breaks. A
 // message counts as handled when the loop's body is done with it, also if it leaves the loop: reading again
-// goes on after it.
+// goes on after it. If the body panics, the message was not handled.
 //
-// A [*GapError] is no end. Any other error is the last thing that is yielded: the context's, or the problem
-// that makes going on senseless, such as [problem.Expired], [problem.Closed] or [problem.TakenOver].
+// A [*GapError] is no end. Any other error is the last thing that is yielded: the context's, or what makes
+// going on senseless, such as the problems [problem.Expired], [problem.Gone] or [problem.TakenOver].
 func (m *Mailbox) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
+		if !m.reading.CompareAndSwap(false, true) {
+			yield(Message{}, ErrBusy)
+			return
+		}
+		defer m.reading.Store(false)
 		r := &reading{m: m, yield: yield}
-		if err := r.run(ctx); err != nil && !errors.Is(err, errLeft) {
+		err := r.run(ctx)
+		closed := m.closing.Load() && errors.Is(err, problem.Closed)
+		if err != errLeft && !closed {
 			yield(Message{}, err)
 		}
 	}
@@ -50,167 +68,165 @@ var errLeft = errors.New("left")
 type reading struct {
 	m     *Mailbox
 	yield func(Message, error) bool
+	acks  *acks
 
-	attempt int           // tries since the last one that was good for something
-	least   time.Duration // what the server asked to wait
-	count   int           // messages handled since the last acknowledgement
-	bytes   int           // of their bodies
+	// of the connection under way
+	since   time.Time // when its init came
+	handled bool      // it brought a message
 }
 
-// run connects until it makes no sense any more.
+// run connects until it makes no sense any more, and says why.
 func (r *reading) run(ctx context.Context) error {
-	for {
-		began := time.Now()
+	r.acks = r.m.startAcks(ctx)
+	defer r.acks.end()
+	for failures := 0; ; {
 		err := r.connection(ctx)
 		switch {
-		case errors.Is(err, errLeft):
+		case err == errLeft:
 			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case r.restarts(err):
+			if !r.yield(Message{}, &GapError{}) {
+				return errLeft
+			}
+			continue
 		case final(err):
 			return err
 		}
-		if p := (*problem.Problem)(nil); errors.As(err, &p) {
-			r.least = max(r.least, p.RetryAfter)
-			if p.Kind == problem.UnknownCursor || p.Kind == problem.CursorAhead {
-				if r.m.Cursor() == "" {
-					return err
-				}
-				r.m.moveTo("")
-				if !r.yield(Message{}, &GapError{}) {
-					return errLeft
-				}
-			}
+		wait := least(err)
+		worked := r.handled || r.opened() && time.Since(r.since) >= r.m.heartbeat()
+		switch {
+		case worked:
+			failures = 0
+		case r.opened() && failures == 0: // one that breaks again and again doesn't get that each time
+			failures = 1
+		default:
+			failures++
+			wait += r.m.client.jitter(failures)
 		}
-		if time.Since(began) > time.Second {
-			r.attempt = 0
-		}
-		if err := r.pause(ctx); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}
 }
 
-// final reports whether trying again would end the same way.
-func final(err error) bool {
-	p := (*problem.Problem)(nil)
-	if !errors.As(err, &p) {
-		return false
-	}
-	switch p.Kind {
-	case problem.UnknownCursor, problem.CursorAhead:
-		return false
-	}
-	return p.Kind.Status/100 != 5 && p.Kind.Status != 429
-}
+func (r *reading) opened() bool { return !r.since.IsZero() }
 
-// pause waits for nothing after the first break, then for a random time that doubles in the mean.
-func (r *reading) pause(ctx context.Context) error {
-	wait := r.least
-	if r.attempt > 0 {
-		most := min(r.m.client.maxPause, time.Second/2<<min(r.attempt, 16))
-		wait = max(wait, rand.N(most))
+// restarts goes back to the start if the server does not know the cursor, which it can't say of none.
+func (r *reading) restarts(err error) bool {
+	if !errors.Is(err, problem.UnknownCursor) && !errors.Is(err, problem.CursorAhead) {
+		return false
 	}
-	r.attempt++
-	r.least = 0
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	m := r.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had := m.cursor != ""
+	m.cursor, m.unacked = "", unacked{}
+	return had
 }
 
 // connection reads one stream to its end.
 func (r *reading) connection(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	events, ended := r.m.stream(ctx)
-	for e := range events {
-		if err := r.event(ctx, e); err != nil {
-			cancel()
-			for range events {
-			}
-			<-ended
+	r.since, r.handled = time.Time{}, false
+	s := r.m.stream(ctx)
+	defer s.close()
+	for e := range s.events {
+		if err := r.event(e); err != nil {
 			return err
 		}
 	}
-	return <-ended
+	return s.err
 }
 
 // event handles one event of a stream.
-func (r *reading) event(ctx context.Context, e event) error {
+func (r *reading) event(e event) error {
 	switch e.name {
 	case "init":
 		var o opened
-		if err := json.Unmarshal(e.data, &o); err != nil {
-			return fmt.Errorf("client: init: %w", err)
+		if err := e.decode(&o); err != nil {
+			return err
 		}
 		r.m.learn(&o)
-		if o.Gap > 0 && !r.yield(Message{}, &GapError{o.Gap}) {
-			return errLeft
-		}
-		r.m.moveTo(e.id)
+		r.since = time.Now()
+		defer r.acks.look()
+		return r.gap(o.Gap, e.id)
 	case "gap":
-		var g struct{ Missing uint64 }
-		if err := json.Unmarshal(e.data, &g); err != nil {
-			return fmt.Errorf("client: gap: %w", err)
+		var g struct {
+			Missing uint64 `json:"missing"`
 		}
-		if !r.yield(Message{}, &GapError{g.Missing}) {
-			return errLeft
+		if err := e.decode(&g); err != nil {
+			return err
 		}
-		r.m.moveTo(e.id)
+		return r.gap(g.Missing, e.id)
 	case "bye":
-		return r.bye(e.data)
+		b := &bye{}
+		if err := e.decode(b); err != nil {
+			return err
+		}
+		return b.err()
 	case "", "message":
-		return r.message(ctx, e, Message{Body: e.data, Kind: "message"})
+		return r.message(e, Message{Body: e.data, Kind: "message"})
 	case "envelope":
 		m := Message{Kind: "message"}
-		if err := json.Unmarshal(e.data, &m); err != nil {
-			return fmt.Errorf("client: envelope: %w", err)
+		if err := e.decode(&m); err != nil {
+			return err
 		}
-		return r.message(ctx, e, m)
+		return r.message(e, m)
 	}
 	return nil // an event of a newer server
 }
 
-func (r *reading) message(ctx context.Context, e event, m Message) error {
+func (r *reading) message(e event, m Message) error {
 	stay := r.yield(m, nil)
-	r.m.moveTo(e.id)
-	r.attempt = 0
-	r.count++
-	r.bytes += len(m.Body)
-	if l := r.m.limits; r.count >= max(1, l.Backlog/4) || r.bytes >= max(1, l.BacklogBytes/4) {
-		// if this fails, so will the stream, or the next one does it
-		if r.m.Ack(ctx) == nil {
-			r.count, r.bytes = 0, 0
-		}
-	}
+	r.m.handled(e.id, len(m.Body))
+	r.handled = true
+	r.acks.look()
 	if !stay {
 		return errLeft
 	}
 	return nil
 }
 
-// bye ends the stream in the way that the server asks for.
-func (r *reading) bye(data []byte) error {
-	var b struct {
-		Reason string
-		Retry  int64 // milliseconds
+// gap tells of missing messages, if there are any, and moves past them.
+func (r *reading) gap(missing uint64, cursor string) error {
+	stay := missing == 0 || r.yield(Message{}, &GapError{missing})
+	r.m.moveTo(cursor)
+	if !stay {
+		return errLeft
 	}
-	if err := json.Unmarshal(data, &b); err != nil {
-		return fmt.Errorf("client: bye: %w", err)
-	}
-	switch b.Reason {
-	case "taken-over":
-		return &problem.Problem{Kind: problem.TakenOver}
-	case "closed":
-		return &problem.Problem{Kind: problem.Closed}
-	case "expired":
-		return &problem.Problem{Kind: problem.CapabilityExpired}
-	}
-	r.least = time.Duration(b.Retry) * time.Millisecond
-	return errors.New("client: the server ended the stream: " + b.Reason)
+	return nil
 }
+
+// bye is the server's word that it ends the stream.
+type bye struct {
+	Reason string `json:"reason"`
+	Retry  *int64 `json:"retry"` // milliseconds; nil if coming back makes no sense
+
+	retry time.Duration
+}
+
+// Error implements error.
+func (b *bye) Error() string { return "client: the server ended the stream: " + b.Reason }
+
+// byes are the reasons that end reading.
+var byes = map[string]*problem.Kind{
+	"taken-over": problem.TakenOver,
+	"closed":     problem.Closed,
+	"expired":    problem.CapabilityExpired,
+}
+
+// err is what the bye means for reading.
+func (b *bye) err() error {
+	if kind := byes[b.Reason]; kind != nil {
+		return &problem.Problem{Kind: kind}
+	}
+	if b.Retry == nil {
+		return &problem.Problem{Kind: problem.Gone, Detail: "the server ended the stream: " + b.Reason}
+	}
+	b.retry = time.Duration(*b.Retry) * time.Millisecond
+	return b
+}
+
+// errEnded is a stream that ended without a bye.
+var errEnded = fmt.Errorf("client: the stream ended: %w", io.ErrUnexpectedEOF)

@@ -24,11 +24,15 @@ type Outgoing struct {
 	Kind  string          // "message", which is the default, "call" or "reply"
 	Ref   string          // ties a reply to its call
 	Reply address.Address // where the reply to a call goes
-	TTL   time.Duration   // in whole seconds; 0: as long as the mailbox lives
+	TTL   time.Duration   // rounded up to whole seconds; 0: as long as the mailbox lives
 	Trace string          // W3C traceparent
 }
 
 func (o Outgoing) line() ([]byte, error) {
+	seconds := (o.TTL + time.Second - 1) / time.Second
+	if o.TTL < 0 {
+		seconds = -1 // for the server to refuse, not to be left out
+	}
 	return json.Marshal(struct {
 		To    address.Address `json:"to"`
 		Body  any             `json:"body"`
@@ -38,7 +42,7 @@ func (o Outgoing) line() ([]byte, error) {
 		Reply address.Address `json:"reply,omitzero"`
 		TTL   int64           `json:"ttl,omitempty"`
 		Trace string          `json:"trace,omitempty"`
-	}{o.To, o.Body, o.ID, o.Kind, o.Ref, o.Reply, int64(o.TTL / time.Second), o.Trace})
+	}{o.To, o.Body, o.ID, o.Kind, o.Ref, o.Reply, int64(seconds), o.Trace})
 }
 
 // ErrUnanswered means that the request broke before the server answered a message: it may have been accepted
@@ -46,73 +50,97 @@ func (o Outgoing) line() ([]byte, error) {
 var ErrUnanswered = errors.New("no answer")
 
 // SendMany sends messages over one request, and yields for each, in order and as the answers come, its number
-// from 0 and nil or the server's problem. It takes the messages from another goroutine, as fast as the server
-// takes them, and may go on for as long as they come.
+// from 0 and nil or the server's [*problem.Problem]. It may go on for as long as messages come.
 //
 // When the request breaks, the last thing it yields is the number of the first message without an answer and
-// an error that wraps [ErrUnanswered]. When the loop over the answers ends early, no more messages are sent.
+// an error that wraps [ErrUnanswered]. A message that can't be marshalled ends it as well: it is the last thing
+// that is yielded, and was not sent.
+//
+// The messages are taken in a goroutine of their own, as fast as the server takes them, and the loop over the
+// answers ends only after that did. So if messages waits for more to come, whoever leaves the loop, or is told
+// that the request broke, sees to it that the waiting ends.
 func (c *Client) SendMany(ctx context.Context, messages iter.Seq[Outgoing]) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		pr, pw := io.Pipe()
-		up := &upload{client: c, body: pw}
+		up := &upload{client: c, body: pw, yield: yield}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			up.write(ctx, messages)
+			up.write(messages)
 		}()
-		defer func() { // the writer may wait for the pipe, or within messages
+		defer func() {
 			cancel()
 			pr.CloseWithError(context.Canceled)
 			<-done
 		}()
-		if err := up.read(ctx, pr, yield); err != nil {
-			yield(up.answered, fmt.Errorf("client: message %d: %w: %w", up.answered, ErrUnanswered, err))
+		if err := up.read(ctx, pr); err != nil {
+			yield(up.answered, err)
 		}
 	}
 }
 
 // upload is one request with many messages.
 type upload struct {
-	client   *Client
-	body     *io.PipeWriter
-	sent     atomic.Int64
+	client *Client
+
+	// of the goroutine that takes the messages, until complete is set
+	body       *io.PipeWriter
+	sent       int
+	unsendable error // why the message after those could not be sent
+
 	complete atomic.Bool // no more will be sent
+
+	// of the goroutine that reads the answers
+	yield    func(int, error) bool
 	answered int
 }
 
 // write buffers nothing: a line that waits for company would wait for ever if none came.
-func (u *upload) write(ctx context.Context, messages iter.Seq[Outgoing]) {
+func (u *upload) write(messages iter.Seq[Outgoing]) {
 	for m := range messages {
 		line, err := m.line()
-		if err == nil {
-			_, err = u.body.Write(append(line, '\n'))
-		}
-		if err == nil {
-			u.sent.Add(1)
-			err = ctx.Err()
-		}
 		if err != nil {
-			u.body.CloseWithError(err)
-			return
+			u.unsendable = err
+			break
 		}
+		if _, err := u.body.Write(append(line, '\n')); err != nil {
+			return // the request ended
+		}
+		u.sent++
 	}
 	u.complete.Store(true)
 	u.body.Close()
 }
 
-// read yields the answers, and returns why there are fewer than messages, if there are.
-func (u *upload) read(ctx context.Context, body io.Reader, yield func(int, error) bool) error {
+// read yields the answers, and returns what to yield last, if anything.
+func (u *upload) read(ctx context.Context, body io.Reader) error {
+	err := u.answers(ctx, body)
+	switch {
+	case err == errLeft:
+		return nil
+	case err == nil && (!u.complete.Load() || u.sent > u.answered):
+		err = io.ErrUnexpectedEOF // the server shut down, or a proxy cut the request
+	case err == nil && u.unsendable != nil:
+		return fmt.Errorf("client: message %d: %w", u.answered, u.unsendable)
+	}
+	if err != nil {
+		return fmt.Errorf("client: message %d: %w: %w", u.answered, ErrUnanswered, err)
+	}
+	return nil
+}
+
+func (u *upload) answers(ctx context.Context, body io.Reader) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.client.base+"/send", body)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-ndjson")
 	resp, err := u.client.http.Do(req)
-	if err == nil {
-		err = refusal(resp)
-	}
 	if err != nil {
+		return withoutURL(err)
+	}
+	if err := refusal(resp); err != nil {
 		return err
 	}
 	defer resp.Body.Close()
@@ -126,16 +154,10 @@ func (u *upload) read(ctx context.Context, body io.Reader, yield func(int, error
 		if m.Status/100 != 2 {
 			refused = m.Problem()
 		}
-		if !yield(u.answered, refused) {
-			return nil
+		if !u.yield(u.answered, refused) {
+			return errLeft
 		}
 		u.answered++
 	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	if !u.complete.Load() || u.sent.Load() > int64(u.answered) {
-		return io.ErrUnexpectedEOF // the server shut down, or a proxy cut the request
-	}
-	return nil
+	return lines.Err()
 }

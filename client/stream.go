@@ -1,13 +1,12 @@
 package client
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"mime"
 	"net/http"
-	"time"
 
 	"github.com/r3labs/sse/v2"
 	"gopkg.in/cenkalti/backoff.v1"
@@ -22,21 +21,44 @@ type event struct {
 	data []byte
 }
 
-// stream opens the mailbox's stream once. The events end when it does; then ended gives the reason. The
-// caller reads both to their ends, after cancelling ctx if it wants no more.
+func (e *event) decode(v any) error {
+	if err := json.Unmarshal(e.data, v); err != nil {
+		return fmt.Errorf("%w: %s event: %w", errProtocol, e.name, err)
+	}
+	return nil
+}
+
+// stream is one connection's events.
+type stream struct {
+	events chan event
+	err    error // why there are no more, once events is closed
+	cancel context.CancelCauseFunc
+}
+
+// close ends the connection and waits for its goroutine.
+func (s *stream) close() {
+	s.cancel(nil)
+	for range s.events {
+	}
+}
+
+// stream opens the mailbox's stream, once. The caller closes it.
 //
 // The parsing is sse.Client's, with these of its habits kept off: it retries by itself, whatever the answer
-// (its retry is off); it delivers an event whose end never came, and moves its id past it ([wholeEvents]); it
-// moves its id before an event is handled (a new client for each connection is told where to begin); it waits
-// for ever when its handler panics (the handler only hands on to a channel).
-func (m *Mailbox) stream(ctx context.Context) (events <-chan event, ended <-chan error) {
-	out, end := make(chan event), make(chan error, 1)
+// (its retry is off); it delivers an event whose end never came ([wholeEvents]), and one without data, which
+// the standard does not; it moves its id before an event is handled (a new client for each connection is told
+// where to begin); it takes events up to 64 KiB (Options.MaxEvent); it waits for ever on a connection that
+// fell silent ([watchdog]), and when its handler panics (the handler only hands on to a channel); unsubscribing
+// leaves a goroutine behind (cancelling the context does not).
+func (m *Mailbox) stream(ctx context.Context) *stream {
 	ctx, cancel := context.WithCancelCause(ctx)
-	watch := newWatchdog(m, cancel)
-	c := sse.NewClient(m.client.base+"/mailbox?ack=manual", sse.ClientMaxBufferSize(m.client.maxEvent+4096))
+	s := &stream{events: make(chan event), cancel: cancel}
+	base := m.client.http
+	c := sse.NewClient(m.client.base+"/mailbox?ack=manual", sse.ClientMaxBufferSize(m.client.maxEvent+readSize))
 	c.Connection = &http.Client{
-		Transport: transport{m.client.http.Transport, watch, m.client.maxEvent},
-		Jar:       m.client.http.Jar, CheckRedirect: m.client.http.CheckRedirect,
+		Transport:     &transport{base.Transport, newWatchdog(m, cancel), m.client.maxEvent},
+		Jar:           base.Jar,
+		CheckRedirect: base.CheckRedirect,
 	}
 	c.Headers = map[string]string{"Authorization": "Bearer " + m.key.Reveal()}
 	if cursor := m.Cursor(); cursor != "" {
@@ -45,24 +67,26 @@ func (m *Mailbox) stream(ctx context.Context) (events <-chan event, ended <-chan
 	c.ReconnectStrategy = &backoff.StopBackOff{}
 	c.ResponseValidator = validate
 	go func() {
-		defer cancel(nil)
-		defer watch.stop()
-		defer close(out)
+		defer close(s.events)
 		err := c.SubscribeRawWithContext(ctx, func(e *sse.Event) {
+			if len(e.Data) == 0 {
+				return
+			}
 			select {
-			case out <- event{string(e.Event), string(e.ID), e.Data}:
+			case s.events <- event{string(e.Event), string(e.ID), e.Data}:
 			case <-ctx.Done():
 			}
 		})
 		switch {
 		case errors.Is(context.Cause(ctx), errMute):
-			err = errMute
+			s.err = errMute
 		case err == nil:
-			err = io.ErrUnexpectedEOF // a stream says bye before it ends
+			s.err = errEnded
+		default:
+			s.err = err
 		}
-		end <- err
 	}()
-	return out, end
+	return s
 }
 
 // validate takes a stream and nothing else. Another status is final as its kind says, 204 always; a 200 of
@@ -75,14 +99,14 @@ func validate(_ *sse.Client, resp *http.Response) error {
 		resp.Body.Close()
 		return problem.Parse(resp.StatusCode, nil)
 	}
-	if typ := resp.Header.Get("Content-Type"); typ != "text/event-stream" {
+	if typ, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || typ != "text/event-stream" {
 		resp.Body.Close()
-		return fmt.Errorf("client: want a stream, got %q", typ)
+		return fmt.Errorf("client: want a stream, got %q", resp.Header.Get("Content-Type"))
 	}
 	return nil
 }
 
-// transport hands on only whole events of a stream, and shows the watchdog each byte.
+// transport hands on only whole events of a stream, and has the watchdog watch it.
 type transport struct {
 	base  http.RoundTripper
 	watch *watchdog
@@ -90,86 +114,16 @@ type transport struct {
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	base := t.base
 	if base == nil {
 		base = http.DefaultTransport
 	}
+	t.watch.begin()
 	resp, err := base.RoundTrip(r)
+	t.watch.end()
 	if err == nil && resp.StatusCode == http.StatusOK {
 		resp.Body = &wholeEvents{ReadCloser: resp.Body, watch: t.watch, most: t.most}
 	}
 	return resp, err
 }
-
-// wholeEvents withholds an event until the empty line that ends it has come, so that one that was cut off is
-// never seen. Our servers end lines with LF alone.
-type wholeEvents struct {
-	io.ReadCloser
-	watch *watchdog
-	most  int
-	buf   []byte // read; up to whole it may be handed on
-	whole int
-	err   error
-}
-
-// Read implements [io.Reader].
-func (w *wholeEvents) Read(p []byte) (int, error) {
-	for w.whole == 0 {
-		if w.err != nil {
-			return 0, w.err
-		}
-		w.fill()
-	}
-	n := copy(p, w.buf[:w.whole])
-	w.buf = w.buf[n:]
-	w.whole -= n
-	return n, nil
-}
-
-// fill reads once more, and finds out how much is whole.
-func (w *wholeEvents) fill() {
-	var chunk [4096]byte
-	n, err := w.ReadCloser.Read(chunk[:])
-	w.err = err
-	if n > 0 {
-		w.watch.saw()
-	}
-	from := max(0, len(w.buf)-1) // the first half of the end may be there
-	w.buf = append(w.buf, chunk[:n]...)
-	if i := bytes.LastIndex(w.buf[from:], []byte("\n\n")); i >= 0 {
-		w.whole = from + i + 2
-	} else if len(w.buf) > w.most {
-		w.err = fmt.Errorf("client: an event is longer than Options.MaxEvent, %d bytes", w.most)
-	}
-}
-
-// errMute means that a stream showed no sign of life for two and a half heartbeats.
-var errMute = errors.New("client: the stream went mute")
-
-// watchdog cancels a connection that says nothing for too long.
-type watchdog struct {
-	m     *Mailbox
-	timer *time.Timer
-}
-
-// firstPatience is how long a connection may take before the server's heartbeat is known.
-const firstPatience = 40 * time.Second
-
-func newWatchdog(m *Mailbox, cancel context.CancelCauseFunc) *watchdog {
-	w := &watchdog{m: m}
-	w.timer = time.AfterFunc(w.patience(), func() { cancel(errMute) })
-	return w
-}
-
-func (w *watchdog) patience() time.Duration {
-	w.m.mu.Lock()
-	defer w.m.mu.Unlock()
-	if w.m.beat == 0 {
-		return firstPatience
-	}
-	return w.m.beat * 5 / 2
-}
-
-func (w *watchdog) saw()  { w.timer.Reset(w.patience()) }
-func (w *watchdog) stop() { w.timer.Stop() }

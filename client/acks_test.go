@@ -1,0 +1,139 @@
+package client_test
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/genbrowser/genbrowser/client"
+)
+
+func (s *script) wantAcks(cursors ...string) {
+	s.t.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var want []string
+	for _, c := range cursors {
+		want = append(want, `{"cursor":"`+c+`"}`)
+	}
+	if !slices.Equal(s.acks, want) {
+		s.t.Errorf("acknowledged %q, want %q", s.acks, want)
+	}
+}
+
+// A mailbox of these scripts holds 8 messages, 1,000 bytes, and bodies of 100.
+func TestAckAfterAQuarterOfTheMessages(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 5)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		inbox := s.read()
+		inbox.want("1", "2")
+		s.wantAcks() // 2 is not handled yet
+		inbox.want("3")
+		s.wantAcks("0000000e.2")
+		inbox.want("4")
+		s.wantAcks("0000000e.2")
+		inbox.want("5")
+		s.wantAcks("0000000e.2", "0000000e.4")
+	})
+}
+
+func TestAckAfterAQuarterOfTheBytes(t *testing.T) {
+	body := `"` + string(slices.Repeat([]byte("x"), 250)) + `"`
+	serve := func(_ int, c net.Conn) {
+		say(c, hi+"id: 0000000e.1\ndata: "+body+"\n\n"+message(2))
+		hold(c)
+	}
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.read().want(body, "2")
+		s.wantAcks("0000000e.1")
+	})
+}
+
+// Once the mailbox is full, no message comes to try again with.
+func TestAckThatFailedIsRepeated(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 3)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		done := make(chan struct{})
+		s.answer = func(n int) string {
+			if n < 4 {
+				return refuse(503, "", "")
+			}
+			close(done)
+			return "HTTP/1.1 204 No Content\r\n\r\n"
+		}
+		s.read().want("1", "2", "3")
+		began := time.Now()
+		<-done
+		s.wantAcks("0000000e.2", "0000000e.2", "0000000e.2", "0000000e.2")
+		if took := time.Since(began); took > 7*time.Second {
+			t.Errorf("three more tries took %v", took)
+		}
+	})
+}
+
+func TestAckThatHangsHoldsUpNothing(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 8)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.answer = func(int) string { <-time.After(time.Hour); return "" }
+		began := time.Now()
+		for m := range s.box.Messages(s.ctx) {
+			if string(m.Body) == "8" {
+				break
+			}
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("reading and leaving the loop took %v", took)
+		}
+	})
+}
+
+func TestAckOfOneMessageALoop(t *testing.T) {
+	serve := func(n int, c net.Conn) { say(c, hi+messages(n, 9)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		for range 4 {
+			for range s.box.Messages(s.ctx) {
+				break
+			}
+		}
+		s.wantAcks("0000000e.2", "0000000e.4")
+	})
+}
+
+// Programs that start again and again, each before a quarter was reached, must not fill the mailbox.
+func TestAckOfWhatWasResumedFrom(t *testing.T) {
+	serve := func(_ int, c net.Conn) {
+		say(c, strings.ReplaceAll(hi, "0000000e.0", "0000000e.7")+message(8))
+		hold(c)
+	}
+	play(t, client.Options{}, "0000000e.7", serve, func(s *script) {
+		s.read().want("8")
+		s.wantAcks("0000000e.7")
+	})
+}
+
+func TestAckByHand(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 4)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		if err := s.box.Ack(s.ctx); err != nil {
+			t.Error("before anything was handled:", err)
+		}
+		s.wantAcks()
+		inbox := s.read()
+		inbox.want("1", "2")
+		if err := s.box.Ack(s.ctx); err != nil {
+			t.Error(err)
+		}
+		inbox.want("3")
+		s.wantAcks("0000000e.1") // a quarter counts from there
+		inbox.want("4")
+		s.wantAcks("0000000e.1", "0000000e.3")
+		s.answer = func(int) string { return refuse(410, "", `{"type":"urn:gen-browser:gone"}`) }
+		if err := s.box.Ack(s.ctx); err == nil {
+			t.Error("want the server's problem")
+		}
+	})
+}

@@ -1,0 +1,61 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// jitter is the pause after so many failures in a row: a random time below a cap that doubles from 1 s to
+// Options.MaxPause, so that the clients of a server that came back don't all come at the same instant.
+func (c *Client) jitter(failures int) time.Duration {
+	return rand.N(min(c.maxPause, time.Second/2<<min(failures, 16)))
+}
+
+// pause waits, or returns why it did not wait to the end.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// errProtocol means that the server sent what no GenBrowser server sends.
+var errProtocol = errors.New("client: not understood")
+
+// final reports whether trying again would end the same way.
+func final(err error) bool {
+	if errors.Is(err, errProtocol) {
+		return true
+	}
+	var p *problem.Problem
+	if !errors.As(err, &p) {
+		return false // the network
+	}
+	switch p.Kind.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return p.Kind.Status/100 != 5
+}
+
+// least is the shortest pause that the server asked for.
+func least(err error) time.Duration {
+	var p *problem.Problem
+	var b *bye
+	switch {
+	case errors.As(err, &p):
+		return p.RetryAfter
+	case errors.As(err, &b):
+		return b.retry
+	}
+	return 0
+}

@@ -1,0 +1,269 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/client"
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+func TestNewRefuses(t *testing.T) {
+	for _, endpoint := range []string{"", "example.com", "localhost:8080", "ftp://example.com", "http://", "unix:///x.sock", ":"} {
+		if _, err := client.New(endpoint, client.Options{}); err == nil {
+			t.Errorf("New(%q) gives a client", endpoint)
+		}
+	}
+	for _, o := range []client.Options{{HTTP: &http.Client{Timeout: time.Second}}, {MaxEvent: -1}, {MaxPause: -1}, {OpenWithin: -1}} {
+		if _, err := client.New("http://localhost", o); err == nil {
+			t.Errorf("New(%+v) gives a client", o)
+		}
+	}
+}
+
+func TestOpenSendRead(t *testing.T) {
+	for name, o := range map[string]siteOptions{"HTTP/1.1": {}, "HTTP/2": {http2: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, o)
+			if err := s.office.SetConfig(map[string]int{"a": 1}); err != nil {
+				t.Fatal(err)
+			}
+			c := connect(t, s.URL, client.Options{HTTP: s.Client()})
+			box := open(t, c)
+			if got := string(box.Config()); got != `{"a":1}` {
+				t.Errorf("Config = %s", got)
+			}
+			send(t, c, box.Address(), "before") // while nobody reads
+			inbox := read(t, limit(t), box)
+			inbox.want(`"before"`)
+			send(t, c, box.Address(), map[string]any{"type": "ping", "from": box.Address()}, 2)
+			inbox.want(`{"from":"`+box.Address().String()+`","type":"ping"}`, "2")
+		})
+	}
+}
+
+func TestPrefixAndSlash(t *testing.T) {
+	s := start(t, siteOptions{web: web.Options{Prefix: "/post"}})
+	c := connect(t, s.URL+"/", client.Options{Prefix: "/post/"})
+	box := open(t, c)
+	send(t, c, box.Address(), 1)
+	read(t, limit(t), box).want("1")
+}
+
+func TestFalsyBodies(t *testing.T) {
+	s := start(t, siteOptions{})
+	c := connect(t, s.URL, client.Options{})
+	box := open(t, c)
+	bodies := []any{nil, false, 0, "", []any{}, map[string]any{}, json.RawMessage(" null ")}
+	send(t, c, box.Address(), bodies...)
+	labelled, err := box.Address().Attenuate(address.Label("x")) // comes as an envelope
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, labelled, bodies...)
+	inbox := read(t, limit(t), box)
+	for range 2 {
+		inbox.want("null", "false", "0", `""`, "[]", "{}", "null")
+	}
+}
+
+func TestSendRefused(t *testing.T) {
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Body: 100, Backlog: 1}}})
+	c := connect(t, s.URL, client.Options{})
+	refuser, err := s.office.Handle("refuser", server.Typed(func(context.Context, struct{ N int }, server.Message) error { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := open(t, c)
+	if err := closed.Close(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	full := open(t, c)
+	send(t, c, full.Address(), 1)
+	narrow := func(caveat address.Caveat) address.Address {
+		a, err := open(t, c).Address().Attenuate(caveat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	foreign, err := address.NewRing([]byte(strings.Repeat("x", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := foreign.Process("stranger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		to   address.Address
+		body any
+		want *problem.Kind
+	}{
+		{address.Address{}, 1, problem.MalformedAddress},
+		{stranger, 1, problem.InvalidCapability},
+		{closed.Address(), 1, problem.Closed},
+		{full.Address(), 2, problem.Full},
+		{open(t, c).Address(), strings.Repeat("x", 99), problem.TooLarge},
+		{narrow(address.MaxBytes(1)), 10, problem.TooLarge},
+		{narrow(address.Only(address.Call)), 1, problem.MissingRight},
+		{narrow(address.Expires(time.Now().Add(-time.Second))), 1, problem.CapabilityExpired},
+		{narrow(address.Types("a")), map[string]string{"type": "b"}, problem.TypeNotAllowed},
+		{refuser, "no object", problem.Refused},
+	} {
+		err := c.Send(limit(t), test.to, test.body)
+		var p *problem.Problem
+		if !errors.As(err, &p) || p.Kind != test.want || p.Detail == "" {
+			t.Errorf("Send(%v) = %v, want %v and a detail", test.body, err, test.want)
+		}
+	}
+	if err := c.Send(limit(t), full.Address(), func() {}); err == nil {
+		t.Error("a function was sent")
+	}
+}
+
+// Who reads errors in a log should not be able to send.
+func TestErrorsTellNoAddress(t *testing.T) {
+	s := start(t, siteOptions{})
+	box := open(t, connect(t, s.URL, client.Options{}))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	nowhere := connect(t, "http://"+l.Addr().String(), client.Options{})
+	text := box.Address().String()
+	err = nowhere.Send(limit(t), box.Address(), 1)
+	if err == nil || strings.Contains(err.Error(), text[len(text)-20:]) || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("Send to a server that is not there = %v", err)
+	}
+}
+
+func TestSendEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := awkward(t, hang)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		to, err := ring(t).Process("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, c.Send(ctx, to, 1), context.DeadlineExceeded)
+	})
+}
+
+func TestOpenRefused(t *testing.T) {
+	s := start(t, siteOptions{web: web.Options{Open: func(*http.Request) (any, error) { return nil, errors.New("not you") }}})
+	_, err := connect(t, s.URL, client.Options{}).Open(limit(t))
+	wantError(t, err, problem.OpenRefused)
+	if !strings.Contains(err.Error(), "not you") {
+		t.Errorf("Open = %v, want the reason", err)
+	}
+}
+
+// awkward is a client whose requests are answered by answers, one after the other; the last one stays.
+func awkward(t *testing.T, answers ...func(*http.Request) (*http.Response, error)) (*client.Client, *int) {
+	asked := new(int)
+	c := connect(t, "http://server.test", client.Options{MaxPause: time.Second, HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		*asked++
+		return answers[min(*asked, len(answers))-1](r)
+	})}})
+	return c, asked
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func answer(status int, header, body string) func(*http.Request) (*http.Response, error) {
+	return func(*http.Request) (*http.Response, error) {
+		h := http.Header{}
+		if name, value, ok := strings.Cut(header, ": "); ok {
+			h.Set(name, value)
+		}
+		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
+	}
+}
+
+func hang(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+func unreachable(*http.Request) (*http.Response, error) { return nil, errors.New("unreachable") }
+
+func TestOpenSurvivesWhatDoesNotLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := ring(t).MailboxKey([16]byte{1})
+		good := answer(201, "", `{"key":"`+key.Reveal()+`","cursor":"0000000e.0"}`)
+		c, asked := awkward(t, unreachable, answer(502, "", "<html>"), answer(200, "", "<html>log in"), answer(200, "", "{}"),
+			answer(429, "Retry-After: 2", ""), good)
+		began := time.Now()
+		box, err := c.Open(t.Context())
+		if err != nil || box.Key() != key || box.Cursor() != "0000000e.0" {
+			t.Fatalf("Open = %v, %v", box, err)
+		}
+		if *asked != 6 {
+			t.Errorf("asked %d times, want 6", *asked)
+		}
+		if took := time.Since(began); took < 2*time.Second {
+			t.Errorf("it took %v, want what Retry-After says", took)
+		}
+	})
+}
+
+func TestOpenGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, asked := awkward(t, unreachable)
+		began := time.Now()
+		_, err := c.Open(t.Context())
+		if took := time.Since(began); took != 15*time.Second {
+			t.Errorf("it took %v, want 15s", took)
+		}
+		if err == nil || !strings.Contains(err.Error(), "unreachable") {
+			t.Errorf("Open = %v, want what went wrong", err)
+		}
+		if *asked < 3 || *asked > 100 {
+			t.Errorf("asked %d times", *asked)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // a server that does not answer
+		c, _ := awkward(t, answer(503, "", ""), hang)
+		_, err := c.Open(t.Context())
+		if p := (*problem.Problem)(nil); !errors.As(err, &p) || p.Kind.Status != 503 {
+			t.Errorf("Open = %v, want the last answer", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := awkward(t, unreachable)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := c.Open(ctx)
+		wantError(t, err, context.DeadlineExceeded)
+		if took := time.Since(began); took != 3*time.Second || !strings.Contains(err.Error(), "unreachable") {
+			t.Errorf("Open = %v after %v", err, took)
+		}
+	})
+}
+
+func TestOpenAsksOnceWhereThatIsEnough(t *testing.T) {
+	c, asked := awkward(t, answer(403, "", `{"type":"urn:gen-browser:origin-not-allowed"}`))
+	_, err := c.Open(limit(t))
+	wantError(t, err, problem.OriginNotAllowed)
+	if *asked != 1 {
+		t.Errorf("asked %d times", *asked)
+	}
+}
