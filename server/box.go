@@ -106,6 +106,21 @@ func (b *box) describe() Mailbox {
 	return Mailbox{Key: key, Address: addr, Config: config}
 }
 
+// Describe returns the mailbox that grant g, of which it needs the right to read, is for. Its Cursor is where
+// reading begins, and its Key the zero value.
+func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
+	b, err := s.owned(g, address.Read)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	m := b.describe()
+	m.Key = address.Key{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m.Cursor = b.mail.Start()
+	return m, b.why
+}
+
 // expire ends a mailbox that is due on the wheel, unless a reader came meanwhile.
 func (s *Server) expire(b *box) {
 	b.end(ErrExpired, func() bool {

@@ -43,7 +43,7 @@ func (c *chunk) message(idPrefix string, epoch uint32, m *mailbox.Message) {
 	c.id(idPrefix, mailbox.Cursor{Epoch: epoch, Seq: m.Seq})
 	c.b = append(c.b, "data: "...)
 	if m.Meta != nil {
-		c.b = appendEnvelope(c.b, m)
+		c.b = appendEnvelope(append(c.b, '{'), m)
 	} else {
 		c.b = append(c.b, m.Body...)
 	}
@@ -101,9 +101,9 @@ func appendRetry(b []byte, retry time.Duration) []byte {
 	return append(b, '\n')
 }
 
-// appendEnvelope writes a message with what is said about it, as one line of JSON.
+// appendEnvelope writes a message with what is said about it: the rest of a JSON object that was begun, on one
+// line.
 func appendEnvelope(b []byte, m *mailbox.Message) []byte {
-	b = append(b, '{')
 	if meta := m.Meta; meta != nil {
 		if meta.Kind != mailbox.KindMessage {
 			b = appendMember(b, "kind", meta.Kind.String())

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web/problem"
@@ -86,7 +87,12 @@ func (h *Handler) configFor(r *http.Request) (json.RawMessage, error) {
 	return b, nil
 }
 
+// openMailbox opens a mailbox; who comes with a key is told about its own.
 func (h *Handler) openMailbox(w http.ResponseWriter, r *http.Request) {
+	if _, has := bearer(r); has {
+		h.describeMailbox(w, r)
+		return
+	}
 	m, err := h.admit(r)
 	if err != nil {
 		h.refuse(w, err)
@@ -94,4 +100,20 @@ func (h *Handler) openMailbox(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusCreated, "application/json", h.describe(m, true))
+}
+
+func (h *Handler) describeMailbox(w http.ResponseWriter, r *http.Request) {
+	var g address.Grant
+	err := h.owner(r, &g)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	m, err := h.office.Describe(&g)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, "application/json", h.describe(m, false))
 }

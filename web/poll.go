@@ -125,8 +125,10 @@ func answer(sub *server.Subscription) (body []byte, any bool) {
 			}
 			messages = append(messages, ',')
 		}
-		messages = appendEnvelope(messages, m)
 		last.Seq = m.Seq
+		messages = append(messages, `{"cursor":"`...)
+		messages = append(last.Append(messages), `",`...)
+		messages = appendEnvelope(messages, m)
 		return true
 	})
 	body = append(body, `{"cursor":"`...)

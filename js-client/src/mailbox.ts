@@ -5,7 +5,7 @@ import type { Closed, Envelope, Handler, Mailbox, ReceiveOptions } from './types
 /** A message that arrived whole, on its way to the program. */
 export interface Arrival {
   readonly envelope: Envelope;
-  /** The position after it. Absent within a long-poll's answer, which has one position, at its end. */
+  /** The position after it; absent if a server that is not ours left it out. */
   readonly cursor: string | undefined;
   /** The length of its JSON, as characters. */
   readonly size: number;
