@@ -50,6 +50,7 @@ generated: ## the bundles fit their sources, and are small enough
 
 test-js: build ## the TypeScript client and the pages, on Node and in Chromium
 	npm test
+	npm run --silent test:playground
 
 test-e2e: build ## the program under load, killed, in an empty root
 	go test -timeout 10m ./e2e
