@@ -21,6 +21,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	defer b.release()
 	reader, err := h.post(to, r, b)
 	if err != nil {
+		discard(r)
 		h.refuse(w, err)
 		return
 	}
@@ -86,6 +87,15 @@ func (b *body) release() {
 	if cap(b.b) <= keptBody {
 		b.b = b.b[:0]
 		bodies.Put(b)
+	}
+}
+
+// discard reads what is left of a refused body where the connection ends with the answer, as it does behind many a
+// proxy: if it were left unread, the system would reset the connection and the answer could be lost. On a
+// connection that is kept, net/http does the same.
+func discard(r *http.Request) {
+	if r.Close && r.Header.Get("Expect") == "" {
+		io.CopyN(io.Discard, r.Body, 256<<10)
 	}
 }
 
