@@ -73,7 +73,9 @@ func (s *streams) finish(ctx context.Context) error {
 			left = append(left, st)
 		}
 		s.mu.Unlock()
-		err = fmt.Errorf("web: shutdown: %d streams were cut: %w", len(left), ctx.Err())
+		if len(left) > 0 {
+			err = fmt.Errorf("web: shutdown: %d streams were cut: %w", len(left), ctx.Err())
+		}
 		for _, st := range left {
 			st.cut()
 		}
