@@ -481,3 +481,12 @@ func readHead(t testing.TB, c net.Conn) string {
 	}
 	return string(head)
 }
+
+func parseKeyAddress(key string) (string, error) {
+	k, err := address.ParseKey(key)
+	if err != nil {
+		return "", err
+	}
+	a, err := k.Address()
+	return a.String(), err
+}

@@ -290,9 +290,10 @@ func TestEnvelopes(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.body), &polled); err != nil || len(polled.Messages) != len(want) {
 		t.Fatalf("poll: %s (%v)", p.body, err)
 	}
-	for i, m := range polled.Messages {
-		if got := "envelope " + string(m); got != want[i] {
-			t.Errorf("poll: %s, want %s", got, want[i])
+	for i, m := range polled.Messages { // the same, and their cursors
+		w := strings.Replace(strings.TrimPrefix(want[i], "envelope "), "{", `{"cursor":"`+cursorOf(o.opened, uint64(i+1))+`",`, 1)
+		if string(m) != w {
+			t.Errorf("poll: %s, want %s", m, w)
 		}
 	}
 }
