@@ -43,6 +43,16 @@ func TestCutAtEveryByte(t *testing.T) {
 	}
 }
 
+func TestByteByByte(t *testing.T) {
+	serve := func(_ int, c net.Conn) {
+		for _, b := range []byte(hi + ":\n\n" + messages(1, 3)) {
+			c.Write([]byte{b})
+		}
+		hold(c)
+	}
+	play(t, client.Options{}, "", serve, func(s *script) { s.read().want("1", "2", "3") })
+}
+
 // r3labs/sse takes the end of a response for the end of all.
 func TestEndWithoutByeIsABreak(t *testing.T) {
 	serve := func(n int, c net.Conn) {
