@@ -281,8 +281,8 @@ func (s *stream) close() {
 	s.closed = true
 	s.rest = nil
 	s.h.beats.Stop(&s.beat)
+	s.sub.Close() // first, so that nobody wakes a stream that is being closed
 	s.wire.close()
-	s.sub.Close()
 }
 
 // cut closes the stream, whatever is left to write.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ type wire interface {
 // socket is a connection taken off net/http.
 type socket struct {
 	conn net.Conn
+	dead atomic.Bool     // a write failed
 	raw  syscall.RawConn // nil where only blocking writes can be had: TLS, other systems, tests
 
 	// of the write under way; a closure of its own for each would be an allocation
@@ -36,7 +38,7 @@ type socket struct {
 // newSocket bounds what the system takes for a reader that takes nothing; the rest stays in the mailbox.
 func newSocket(conn net.Conn, sendBuffer int) *socket {
 	s := &socket{conn: conn}
-	if c, ok := conn.(interface{ SetWriteBuffer(int) error }); ok {
+	if c, ok := s.link().(interface{ SetWriteBuffer(int) error }); ok {
 		c.SetWriteBuffer(sendBuffer)
 	}
 	if c, ok := conn.(syscall.Conn); ok && canTryWrite {
@@ -45,6 +47,14 @@ func newSocket(conn net.Conn, sendBuffer int) *socket {
 		}
 	}
 	return s
+}
+
+// link is what carries a TLS connection; of others, the connection itself.
+func (s *socket) link() net.Conn {
+	if c, ok := s.conn.(interface{ NetConn() net.Conn }); ok {
+		return c.NetConn()
+	}
+	return s.conn
 }
 
 func (s *socket) blocks() bool { return s.raw == nil }
@@ -72,10 +82,19 @@ func (s *socket) write(b []byte, within time.Duration) error {
 	s.conn.SetWriteDeadline(time.Now().Add(within))
 	_, err := s.conn.Write(b)
 	s.conn.SetWriteDeadline(time.Time{})
+	if err != nil {
+		s.dead.Store(true)
+	}
 	return err
 }
 
-func (s *socket) close() { s.conn.Close() }
+// close lets TLS say farewell only to a reader that took everything; for another it would wait five seconds.
+func (s *socket) close() {
+	if s.dead.Load() {
+		s.link().Close()
+	}
+	s.conn.Close()
+}
 
 // response is a stream that net/http carries: HTTP/2, or a server whose connections can't be taken. Its
 // handler must call end before it returns.
