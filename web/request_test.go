@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -334,4 +335,26 @@ func TestProcesses(t *testing.T) {
 	if n := <-got; n != 1 {
 		t.Errorf("got %d", n)
 	}
+}
+
+// A client that has only its key, such as a long-poll after a reload, is told all about its mailbox.
+func TestDescribe(t *testing.T) {
+	s := serve(t, setup{web: Options{OpenBurst: 1, OpenRate: 0.01}})
+	o := s.open()
+	s.mustSend(o.Address, "1", "2")
+	s.ack(o.Key, cursorOf(o, 1))
+	a := s.do("POST", "/_gb/mailbox", "", "Authorization", "Bearer "+o.Key) // beyond the limit of opens, for it opens nothing
+	var got opened
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.status != 200 || a.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %s (%v)", a.status, a.body, err)
+	}
+	if got.Address != o.Address || got.Key != "" || got.Cursor != cursorOf(o, 1) || string(got.Config) != "{}" || got.Limits != o.Limits {
+		t.Errorf("got %+v", got)
+	}
+	if n := s.office.Stats().Mailboxes; n != 1 {
+		t.Errorf("%d mailboxes", n)
+	}
+	expectProblem(t, "an address", s.do("POST", "/_gb/mailbox", "", "Authorization", "Bearer "+o.Address), 403, "missing-right")
+	s.do("DELETE", "/_gb/mailbox", "", "Authorization", "Bearer "+o.Key)
+	expectProblem(t, "closed", s.do("POST", "/_gb/mailbox", "", "Authorization", "Bearer "+o.Key), 410, "closed")
 }
