@@ -32,8 +32,9 @@ export interface Program {
 export async function run(
   flags: readonly string[],
   listen = 'tcp4://127.0.0.1:0',
+  command: 'serve' | 'playground' = 'serve',
 ): Promise<Program> {
-  const args = ['serve', '--listen', listen, '--log-format', 'json', ...flags];
+  const args = [command, '--listen', listen, '--log-format', 'json', ...flags];
   const child = spawn(binary(), args, {
     env: { ...process.env, SECRET },
     stdio: ['ignore', 'ignore', 'pipe'],
