@@ -20,19 +20,19 @@ import (
 	"time"
 )
 
-// binary is the program, built once.
-var binary string
+// programPath is the program, built once.
+var programPath string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		if binary = os.Getenv("GENBROWSER_BIN"); binary == "" {
+		if programPath = os.Getenv("GENBROWSER_BIN"); programPath == "" {
 			dir, err := os.MkdirTemp("", "genbrowser")
 			if err != nil {
 				panic(err)
 			}
 			defer os.RemoveAll(dir)
-			binary = filepath.Join(dir, "genbrowser")
-			if out, err := exec.Command("go", "build", "-o", binary, "../cmd/genbrowser").CombinedOutput(); err != nil {
+			programPath = filepath.Join(dir, "genbrowser")
+			if out, err := exec.Command("go", "build", "-o", programPath, "../cmd/genbrowser").CombinedOutput(); err != nil {
 				panic(string(out))
 			}
 		}
@@ -63,7 +63,7 @@ func (l *lines) String() string {
 // start runs the program on port 0 until the test ends.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
-	cmd := exec.Command(binary, append(args, "--listen", "tcp4://127.0.0.1:0", "--log-format", "json")...)
+	cmd := exec.Command(programPath, append(args, "--listen", "tcp4://127.0.0.1:0", "--log-format", "json")...)
 	cmd.Env = append(os.Environ(), "SECRET=0123456789abcdef0123456789abcdef")
 	return startCommand(t, cmd)
 }

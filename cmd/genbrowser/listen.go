@@ -18,11 +18,11 @@ type listener struct {
 }
 
 // listenAll opens every listener of the list. One that fails is reported and skipped; all failing is an error.
-func listenAll(specs []string, cert *tls.Certificate, log *slog.Logger) ([]listener, error) {
+func listenAll(specs []string, config *tls.Config, log *slog.Logger) ([]listener, error) {
 	var opened []listener
 	var failed []error
 	for _, spec := range specs {
-		l, err := listen(spec, cert)
+		l, err := listen(spec, config)
 		if err != nil {
 			log.Error("cannot listen", "on", spec, "error", err)
 			failed = append(failed, err)
@@ -36,7 +36,7 @@ func listenAll(specs []string, cert *tls.Certificate, log *slog.Logger) ([]liste
 	return opened, nil
 }
 
-func listen(spec string, cert *tls.Certificate) (listener, error) {
+func listen(spec string, config *tls.Config) (listener, error) {
 	u, err := url.Parse(spec)
 	if err != nil || u.Scheme == "" {
 		return listener{}, fmt.Errorf("--listen %q: want a URL such as tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tls://:8443 or unix:///run/gb.sock", spec)
@@ -45,12 +45,11 @@ func listen(spec string, cert *tls.Certificate) (listener, error) {
 	case "tcp", "tcp4", "tcp6":
 		return listenOn(u.Scheme, u.Host, "http://")
 	case "tls":
-		if cert == nil {
-			return listener{}, fmt.Errorf("--listen %q: needs --tls-cert and --tls-key", spec)
+		if config == nil {
+			return listener{}, fmt.Errorf("--listen %q: needs --tls-cert and --tls-key, or --acme-domain", spec)
 		}
 		l, err := listenOn("tcp", u.Host, "https://")
 		if err == nil {
-			config := &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 			l.Listener = tls.NewListener(l.socket, config)
 		}
 		return l, err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,9 +19,8 @@ import (
 
 // flags are those of every server.
 type flags struct {
-	Listen  []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
-	TLSCert string   `help:"Certificate chain for tls listeners, in PEM." type:"existingfile" placeholder:"FILE"`
-	TLSKey  string   `help:"Its private key, in PEM." type:"existingfile" placeholder:"FILE"`
+	Listen []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
+	certificates
 
 	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
@@ -96,15 +94,11 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return err
 	}
-	var cert *tls.Certificate
-	if f.TLSCert != "" {
-		c, err := tls.LoadX509KeyPair(f.TLSCert, f.TLSKey)
-		if err != nil {
-			return fmt.Errorf("--tls-cert: %w", err)
-		}
-		cert = &c
+	config, err := f.certificates.config()
+	if err != nil {
+		return err
 	}
-	listeners, err := listenAll(f.Listen, cert, log)
+	listeners, err := listenAll(f.Listen, config, log)
 	if err != nil {
 		return err
 	}
