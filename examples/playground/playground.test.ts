@@ -163,6 +163,19 @@ describe('The playground', () => {
     await see(pinger, '[data-kind=ping] .note', LATENCY);
   });
 
+  it('keeps the last eight pongers', async () => {
+    const pinger = await openPinger();
+    const to = `${program.url}/_gb/send/${await text(pinger, 'address')}`;
+    for (let n = 0; n < 9; n++) {
+      const body = JSON.stringify({ type: 'hello', from: `gba_${'A'.repeat(50)}${n}` });
+      await fetch(to, { method: 'POST', body });
+    }
+    await see(pinger, '[data-kind=hello] .text', 'ponger …AAAAA8 has joined');
+    const names = await pinger.locator('#targets label').allTextContents();
+    expect(names.slice(0, 2)).toEqual(['built-in logger', 'ponger …AAAAA1']);
+    expect(names.length).toBe(9);
+  });
+
   it('keeps the address and the ponger through a reload', async () => {
     const pinger = await openPinger();
     const ponger = await openPonger(pinger);
@@ -432,8 +445,8 @@ async function expectAccessible(page: Page) {
 }
 
 it('looks like this', async () => {
+  await enter({ deviceScaleFactor: 1.25 });
   const [pinger] = await converse(16);
-  await pinger.setViewportSize({ width: 1280, height: 1000 });
   await pinger.evaluate(() => {
     (document.activeElement as HTMLElement).blur();
     return Promise.all(document.getAnimations().map(animation => animation.finished));

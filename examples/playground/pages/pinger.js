@@ -11,15 +11,9 @@ const latencies = createLatencies();
 const client = await openMailbox('pinger', log);
 const pings = createPings(client, log, latencies);
 
-client.mailbox.handle((message, { via }) => {
-  if (pings.take(message)) return;
-  if (message?.type == 'hello' && isAddress(message.from)) welcome(message.from);
-  else if (message?.type == 'bye') forget(message.from, 'has left');
-  else log.add('message', JSON.stringify(message), via?.join(', '));
-});
-
 // Whom to ping: the logger of every playground, and the pongers that said hello.
 
+const MOST = 8; // anybody who has the address may say hello
 const pongers = new Set(
   client.resumed ? JSON.parse(sessionStorage.getItem('pongers') ?? '[]') : [],
 );
@@ -28,6 +22,8 @@ for (const address of pongers) offer(address);
 
 function welcome(address) {
   if (pongers.has(address)) return;
+  const [oldest] = pongers;
+  if (pongers.size == MOST) forget(oldest, 'makes room');
   pongers.add(address);
   remember();
   offer(address).checked = true;
@@ -38,9 +34,11 @@ function welcome(address) {
 function forget(address, why) {
   if (!pongers.delete(address)) return;
   remember();
-  const label = document.querySelector(`[name=target][value="${address}"]`).parentElement;
-  label.remove();
-  document.querySelector('[name=target]:checked') ?? byId('targets').querySelector('input').click();
+  const choice = document.querySelector(`[name=target][value="${address}"]`);
+  const logger = document.querySelector('[name=target]');
+  if (choice.checked) logger.checked = true;
+  if (choice == document.activeElement) logger.focus();
+  choice.parentElement.remove();
   log.add('hello', `${nameOf('ponger', address)} ${why}`);
   announce(`A ponger ${why}`);
 }
@@ -59,6 +57,13 @@ function offer(address) {
   byId('targets').append(label);
   return choice;
 }
+
+client.mailbox.handle((message, { via }) => {
+  if (pings.take(message)) return;
+  if (message?.type == 'hello' && isAddress(message.from)) welcome(message.from);
+  else if (message?.type == 'bye') forget(message.from, 'has left');
+  else log.add('message', JSON.stringify(message), via?.join(', '));
+});
 
 // The ping button, and the switch that presses it every second.
 
