@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/client"
@@ -29,7 +31,11 @@ func (o *open) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer box.Close(context.WithoutCancel(ctx))
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		box.Close(ctx)
+	}()
 	fmt.Println(box.Address())
 	for m, err := range box.Messages(ctx) {
 		var gap *client.GapError
@@ -48,9 +54,9 @@ func (o *open) Run(ctx context.Context) error {
 }
 
 type send struct {
-	URL  string `arg:"" help:"The server, such as http://localhost:8080."`
-	To   string `arg:"" help:"The address."`
-	Body string `arg:"" optional:"" help:"The message: any JSON value. Without it, each line of standard input is one."`
+	URL  string  `arg:"" help:"The server, such as http://localhost:8080."`
+	To   string  `arg:"" help:"The address."`
+	Body *string `arg:"" optional:"" help:"The message: any JSON value. Without it, each line of standard input is one."`
 }
 
 // Run sends one message, or one for each line of standard input over one request.
@@ -63,44 +69,75 @@ func (s *send) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Body != "" {
-		body, err := jsonValue(s.Body)
+	if s.Body != nil {
+		body, err := jsonValue(*s.Body)
 		if err != nil {
 			return err
 		}
 		return c.Send(ctx, to, body)
 	}
-	var failed, readErr error
-	for i, err := range c.SendMany(ctx, stdin(to, &readErr)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in := &input{lines: make(chan string)}
+	go in.read(os.Stdin)
+	var failed error
+	for i, err := range c.SendMany(ctx, in.messages(ctx, to)) {
+		if errors.Is(err, client.ErrUnanswered) {
+			cancel() // nobody takes what standard input may still bring
+		}
 		if err != nil {
 			failed = errors.New("not every message was sent")
-			fmt.Fprintf(os.Stderr, "genbrowser: line %d: %v\n", i+1, err)
+			fmt.Fprintf(os.Stderr, "genbrowser: message %d: %v\n", i+1, err)
 		}
 	}
-	return errors.Join(readErr, failed)
+	return errors.Join(in.failed, failed)
 }
 
-// stdin yields the lines of standard input as messages, up to the first that is no JSON.
-func stdin(to address.Address, failed *error) iter.Seq[client.Outgoing] {
+// input is standard input, a message a line.
+type input struct {
+	lines  chan string // closed at its end
+	err    error       // of reading, once lines is closed
+	failed error       // why the messages ended before the input did
+}
+
+// read goes on until the input ends, or the program: a read of a terminal can't be interrupted.
+func (in *input) read(r io.Reader) {
+	defer close(in.lines)
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if line = strings.TrimSpace(line); line != "" {
+			in.lines <- line
+		}
+		if err != nil {
+			if err != io.EOF {
+				in.err = err
+			}
+			return
+		}
+	}
+}
+
+// messages yields the lines up to the first that is no JSON, or until ctx ends.
+func (in *input) messages(ctx context.Context, to address.Address) iter.Seq[client.Outgoing] {
 	return func(yield func(client.Outgoing) bool) {
-		lines := bufio.NewReader(os.Stdin)
 		for {
-			line, err := lines.ReadString('\n')
-			if len(line) > 0 && line != "\n" {
-				body, jsonErr := jsonValue(line)
-				if jsonErr != nil {
-					*failed = jsonErr
+			select {
+			case <-ctx.Done():
+				return
+			case line, ok := <-in.lines:
+				if !ok {
+					in.failed = in.err
+					return
+				}
+				body, err := jsonValue(line)
+				if err != nil {
+					in.failed = err
 					return
 				}
 				if !yield(client.Outgoing{To: to, Body: body}) {
 					return
 				}
-			}
-			if err != nil {
-				if err != io.EOF {
-					*failed = err
-				}
-				return
 			}
 		}
 	}
