@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -53,6 +54,32 @@ func TestAckAfterAQuarterOfTheBytes(t *testing.T) {
 	})
 }
 
+// Before a quarter was handled, a sender may not find room for the longest body.
+func TestAckWhileTheLongestBodyHasRoom(t *testing.T) {
+	serve := func(_ int, c net.Conn) {
+		say(c, strings.Replace(hi, `"body":100`, `"body":999`, 1)+"id: 0000000e.1\ndata: 10\n\n"+message(2))
+		hold(c)
+	}
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.read().want("10", "2")
+		s.wantAcks("0000000e.1")
+	})
+}
+
+func TestAckWhenTheLoopIsLeft(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 2)); hold(c) }
+	for range 20 {
+		play(t, client.Options{}, "", serve, func(s *script) {
+			for m := range s.box.Messages(s.ctx) {
+				if string(m.Body) == "2" {
+					break
+				}
+			}
+			s.wantAcks("0000000e.2")
+		})
+	}
+}
+
 // Once the mailbox is full, no message comes to try again with.
 func TestAckThatFailedIsRepeated(t *testing.T) {
 	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 3)); hold(c) }
@@ -72,6 +99,19 @@ func TestAckThatFailedIsRepeated(t *testing.T) {
 		if took := time.Since(began); took > 7*time.Second {
 			t.Errorf("three more tries took %v", took)
 		}
+	})
+}
+
+func TestAckThatFailedWaitsWhateverArrives(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 50)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.answer = func(int) string { return refuse(503, "", "") }
+		inbox := s.read()
+		for n := range 50 { // all at the same instant
+			inbox.want(fmt.Sprint(n + 1))
+			synctest.Wait()
+		}
+		s.wantAcks("0000000e.2")
 	})
 }
 

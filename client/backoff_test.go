@@ -98,6 +98,23 @@ func TestStreamThatLastedIsTriedAtOnce(t *testing.T) {
 	})
 }
 
+func TestAMessageBeginsTheCountAnew(t *testing.T) {
+	serve := func(n int, c net.Conn) {
+		if n%2 == 1 {
+			say(c, hi+message(n))
+		}
+	}
+	play(t, client.Options{}, "", serve, func(s *script) {
+		inbox := s.read()
+		for n := 1; n < 60; n += 2 {
+			inbox.want(fmt.Sprint(n))
+		}
+		if longest := slices.Max(s.pauses()); longest >= time.Second {
+			t.Errorf("after one failure it waited %v, want less than 1s", longest)
+		}
+	})
+}
+
 func TestLeastPause(t *testing.T) {
 	shutdown := hi + "retry: 2143\nevent: bye\ndata: {\"reason\":\"shutdown\",\"retry\":2143}\n\n"
 	in90s := time.Date(2000, 1, 1, 0, 1, 30, 0, time.UTC).Format("Mon, 02 Jan 2006 15:04:05 GMT") // a bubble's time begins in 2000

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -145,9 +146,14 @@ func TestErrorsTellNoAddress(t *testing.T) {
 	l.Close()
 	nowhere := connect(t, "http://"+l.Addr().String(), client.Options{})
 	text := box.Address().String()
-	err = nowhere.Send(limit(t), box.Address(), 1)
-	if err == nil || strings.Contains(err.Error(), text[len(text)-20:]) || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("Send to a server that is not there = %v", err)
+	errs := map[string]error{"Send": nowhere.Send(limit(t), box.Address(), 1)}
+	for _, err := range nowhere.SendMany(limit(t), slices.Values([]client.Outgoing{{To: box.Address()}})) {
+		errs["SendMany"] = err
+	}
+	for name, err := range errs {
+		if err == nil || strings.Contains(err.Error(), text[len(text)-20:]) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("%s to a server that is not there = %v", name, err)
+		}
 	}
 }
 
@@ -220,6 +226,18 @@ func TestOpenSurvivesWhatDoesNotLast(t *testing.T) {
 		}
 		if took := time.Since(began); took < 2*time.Second {
 			t.Errorf("it took %v, want what Retry-After says", took)
+		}
+	})
+}
+
+func TestOpenWaitsAsLongAsTheServerSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, asked := awkward(t, answer(503, "Retry-After: 9", ""), hang)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		if _, err := c.Open(ctx); err == nil || *asked != 1 || time.Since(began) != 8*time.Second {
+			t.Errorf("Open = %v after %d tries", err, *asked)
 		}
 	})
 }

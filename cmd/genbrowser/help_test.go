@@ -1,0 +1,40 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestHelp(t *testing.T) {
+	for args, words := range map[string][]string{
+		"":                  {"serve", "playground", "open", "send", "key new", "address inspect", "address attenuate", "healthcheck", "GENBROWSER_SECRET", "--version"},
+		"serve":             {"--listen", "tcp4://", "unix://", "--tls-cert", "--config", "--body", "--backlog", "--overflow", "--heartbeat", "--origin", "--log-format", "--shutdown-grace"},
+		"playground":        {"--listen", "--log-level"},
+		"open":              {"<url>"},
+		"send":              {"<url>", "<to>", "<body>", "standard input"},
+		"key":               {"new"},
+		"key new":           {"SECRET"},
+		"address":           {"inspect", "attenuate"},
+		"address inspect":   {"<address>", "standard input"},
+		"address attenuate": {"--rights", "--expires", "--max-bytes", "--types", "--label"},
+		"healthcheck":       {"<url>"},
+	} {
+		got := ok(t, "", append(strings.Fields(args), "--help")...)
+		for _, w := range words {
+			if !strings.Contains(got, w) {
+				t.Errorf("genbrowser %s --help has no %q:\n%s", args, w, got)
+			}
+		}
+	}
+}
+
+func TestWrongUse(t *testing.T) {
+	for _, args := range [][]string{{}, {"serv"}, {"serve", "--lisen", "x"}, {"send"}, {"serve", "--overflow", "panic"}, {"serve", "--config", "{"}, {"serve", "--body", "-1"}} {
+		if r := run(t, "", args...); r.code == 0 || r.err == "" {
+			t.Errorf("%v exits with %d and complains %q", args, r.code, r.err)
+		}
+	}
+	if got := ok(t, "", "--version"); !strings.Contains(got, "go1.") {
+		t.Errorf("--version prints %q", got)
+	}
+}
