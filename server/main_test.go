@@ -149,6 +149,13 @@ func expectStats(t testing.TB, s *Server, mailboxes, bytes int64) {
 	if got, want := s.Stats(), (Stats{mailboxes, bytes}); got != want {
 		t.Errorf("Stats = %+v, want %+v", got, want)
 	}
+	var kept int64
+	for i := range s.shards {
+		kept += int64(len(s.shards[i].all()))
+	}
+	if kept != mailboxes {
+		t.Errorf("%d mailboxes are kept, want %d", kept, mailboxes)
+	}
 }
 
 // received collects the bodies of messages that a process got.

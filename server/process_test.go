@@ -55,6 +55,29 @@ func TestReleaseKeepsTheQueue(t *testing.T) {
 	}
 }
 
+// A sender that waits for room in the queue of a process that is released is told that it is gone.
+func TestReleaseWhileASenderWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{Queue: 1})
+		got, hold := newReceived(), make(chan struct{})
+		a := handle(t, s, "p", HandlerFunc(func(ctx context.Context, m Message) error {
+			<-hold
+			return got.Handle(ctx, m)
+		}))
+		mustPost(t, s, a, "1")
+		sent := make(chan error, 1)
+		go func() { sent <- s.Send(ctx, a, 2) }()
+		synctest.Wait()
+		s.Release("p")
+		close(hold)
+		if err := <-sent; !errors.Is(err, ErrGone) {
+			t.Errorf("Send = %v, want ErrGone", err)
+		}
+		shutDown(t, s)
+		expectStats(t, s, 0, 0)
+	})
+}
+
 func TestMetaReachesTheProcess(t *testing.T) {
 	s := newServer(t, Options{})
 	m := open(t, s)
@@ -429,7 +452,7 @@ func TestLateMessageIsToldOfTheShutdown(t *testing.T) {
 	s := newServer(t, Options{})
 	a := handle(t, s, "p", newReceived())
 	shutDown(t, s)
-	_, err := s.deliver(nil, grant(t, s, a.String()), &Letter{Body: []byte("1")})
+	_, err := s.deliver(fromOutside, grant(t, s, a.String()), &Letter{Body: []byte("1")})
 	if !errors.Is(err, ErrShuttingDown) {
 		t.Errorf("deliver = %v, want ErrShuttingDown", err)
 	}

@@ -34,7 +34,7 @@ func (s *site) rawStream(headers string) (net.Conn, *bufio.Reader) {
 
 // Readers that stop reading do not slow the others, cost little memory, and catch up with every message in order.
 func TestStalledReaders(t *testing.T) {
-	const stalled, rounds = 300, 30
+	const stalled, rounds = 200, 60
 	s := serve(t, setup{
 		server: server.Options{Limits: mailbox.Limits{Backlog: 100}},
 		web:    Options{SendBuffer: 4 << 10},
@@ -81,6 +81,18 @@ func TestStalledReaders(t *testing.T) {
 	const waiting = stalled * rounds * 2100
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > waiting*3/2+stalled*(20<<10) {
 		t.Errorf("the heap grew by %d KiB for %d KiB of messages", grown>>10, waiting>>10)
+	}
+
+	waits := 0
+	for st := range s.gb.streams.all {
+		st.mu.Lock()
+		if st.draining {
+			waits++
+		}
+		st.mu.Unlock()
+	}
+	if waits != stalled {
+		t.Errorf("%d of %d readers are stalled", waits, stalled)
 	}
 
 	var reading sync.WaitGroup
