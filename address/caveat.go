@@ -214,7 +214,7 @@ func validMessageTypes(value []byte) bool {
 // validMessageType refuses U+FFFD too: decoders put it where a text was broken, and a broken text must not
 // match anything.
 func validMessageType(t []byte) bool {
-	return len(t) <= 254 && utf8.Valid(t) && bytes.IndexRune(t, utf8.RuneError) < 0
+	return len(t) <= 254 && utf8.Valid(t) && !bytes.ContainsRune(t, utf8.RuneError)
 }
 
 func validLabel(label []byte) bool {

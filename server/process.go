@@ -162,8 +162,15 @@ func (s *Server) Release(name string) {
 	}
 }
 
-// inHandler marks the context of handlers.
-type inHandler struct{}
+// impatient marks, in a context, a sender that must not wait for room in a queue: a handler, or somebody outside.
+type impatient struct{}
+
+const (
+	inHandler = iota
+	outside
+)
+
+var fromOutside = context.WithValue(context.Background(), impatient{}, outside)
 
 func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message) error {
 	p := &s.processes
@@ -206,14 +213,14 @@ func (p *process) validate(v Validator, m *Message) (err error) {
 	return v.Validate(m)
 }
 
-// reserve takes a place in the queue, and waits for one if there is a context that is not a handler's own.
+// reserve takes a place in the queue, and waits for one unless the sender is impatient.
 func (p *process) reserve(ctx context.Context) error {
 	select {
 	case p.room <- struct{}{}:
 		return nil
 	default:
 	}
-	if ctx == nil || ctx.Value(inHandler{}) != nil {
+	if ctx.Value(impatient{}) != nil {
 		return fmt.Errorf("%w: %q has %d messages waiting", ErrFull, p.name, cap(p.room))
 	}
 	select {
@@ -260,7 +267,7 @@ func (p *process) run() {
 		all.running--
 		all.endIfQuiet()
 	}()
-	ctx := context.WithValue(all.ctx, inHandler{}, true)
+	ctx := context.WithValue(all.ctx, impatient{}, inHandler)
 	for {
 		p.mu.Lock()
 		batch := p.waiting

@@ -55,7 +55,7 @@ var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-
 // there, which for a process whose queue is full may take until ctx ends. Within a handler it does not wait
 // for a full queue: two processes that fill each other's would wait for ever.
 func (s *Server) Send(ctx context.Context, to address.Address, body any) error {
-	if s.stopping.Load() && ctx.Value(inHandler{}) == nil {
+	if s.stopping.Load() && ctx.Value(impatient{}) != inHandler {
 		return ErrShuttingDown
 	}
 	b, err := json.Marshal(body)
@@ -83,10 +83,10 @@ func (s *Server) Post(to string, l *Letter) (Reader, error) {
 	if err := s.keys.Verify(&g, to); err != nil {
 		return nil, err
 	}
-	return s.deliver(nil, &g, l)
+	return s.deliver(fromOutside, &g, l)
 }
 
-// deliver checks the letter and puts it where it belongs. A nil context does not wait.
+// deliver checks the letter and puts it where it belongs.
 func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Reader, error) {
 	now := time.Now()
 	right := address.Send

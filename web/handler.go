@@ -154,12 +154,12 @@ func (h *Handler) add(r *mux.Router, path string, m methods) {
 
 func (h *Handler) cors() *cors.Cors {
 	return cors.New(cors.Options{
-		AllowOriginRequestFunc: h.allowed,
-		AllowedMethods:         []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}, // a page can read a 405 too
-		AllowedHeaders:         []string{"Authorization", "Content-Type", "Accept", "Cache-Control", "Last-Event-ID", "Idempotency-Key", "TTL", "Traceparent"},
-		ExposedHeaders:         []string{"Retry-After", "Allow"},
-		AllowCredentials:       len(h.origins) > 0,
-		MaxAge:                 7200,
+		AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) { return h.allowed(r, origin), nil },
+		AllowedMethods:             []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}, // a page can read a 405 too
+		AllowedHeaders:             []string{"Authorization", "Content-Type", "Accept", "Cache-Control", "Last-Event-ID", "Idempotency-Key", "TTL", "Traceparent"},
+		ExposedHeaders:             []string{"Retry-After", "Allow"},
+		AllowCredentials:           len(h.origins) > 0,
+		MaxAge:                     7200,
 	})
 }
 

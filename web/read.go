@@ -17,7 +17,6 @@ import (
 type reading struct {
 	key     string // empty: open a mailbox
 	selfIDs bool   // event ids carry the key
-	wait    time.Duration
 	how     server.Subscribing
 }
 
