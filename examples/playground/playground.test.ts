@@ -122,6 +122,7 @@ describe('The playground', () => {
     await page.click('#ping');
     await see(page, '[data-kind=ping] .text', 'to built-in logger');
     await see(page, '[data-kind=ping] .note', LATENCY);
+    expect(await page.locator('[data-kind=pong]').count()).toBe(0);
     await see(page, '#count', '1');
     for (const figure of ['last', 'median', 'p99'])
       expect(await text(page, figure)).toMatch(LATENCY);
