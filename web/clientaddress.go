@@ -9,7 +9,8 @@ import (
 )
 
 // ForwardedFor returns a function for Options.ClientAddress that believes the X-Forwarded-For header as far as
-// it was written by proxies within the given networks, such as "10.0.0.0/8". With no network it is the default.
+// it was written by proxies within the given networks, such as "10.0.0.0/8", or at the other end of a unix
+// socket. With no network it is the default.
 func ForwardedFor(networks ...string) (func(*http.Request) string, error) {
 	if len(networks) == 0 {
 		return remoteAddress, nil
@@ -36,17 +37,18 @@ func ForwardedFor(networks ...string) (func(*http.Request) string, error) {
 	}
 	return func(r *http.Request) string {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			return r.RemoteAddr
+		believed := isTrusted(host)
+		if err != nil { // a unix socket, whose other end is on this machine
+			host, believed = r.RemoteAddr, true
 		}
 		// from the right: each trusted hop vouches for the one before it
 		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-		for i := len(hops) - 1; i >= 0 && isTrusted(host); i-- {
+		for i := len(hops) - 1; i >= 0 && believed; i-- {
 			hop := strings.TrimSpace(hops[i])
 			if hop == "" {
 				break
 			}
-			host = hop
+			host, believed = hop, isTrusted(hop)
 		}
 		return network(host)
 	}, nil

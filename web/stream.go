@@ -34,16 +34,17 @@ type stream struct {
 	expires  time.Time
 	beat     wheel.Item[*stream]
 
-	mu       sync.Mutex
-	wire     wire // nil until the stream has begun
-	sub      *server.Subscription
-	rest     []byte // of what was begun to be written; goes out before anything else
-	end      error  // why the stream is to end, once what can be read is written
-	bye      bool   // the last event is in rest, or written
-	draining bool   // a goroutine waits for the wire
-	closed   bool
-	wrote    time.Time
-	users    int // goroutines that use the wire
+	mu        sync.Mutex
+	wire      wire // nil until the stream has begun
+	sub       *server.Subscription
+	rest      []byte // of what was begun to be written; goes out before anything else
+	end       error  // why the stream is to end, once what can be read is written
+	bye       bool   // the last event is in rest, or written
+	draining  bool   // a goroutine waits for the wire
+	closed    bool
+	stillborn bool // cut before it began
+	wrote     time.Time
+	users     int // goroutines that use the wire
 }
 
 // stream answers a GET with a stream.
@@ -112,6 +113,10 @@ func (s *stream) begin(w wire, first []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wire, s.rest, s.users = w, first, 1
+	if s.stillborn {
+		s.close()
+		return
+	}
 	s.pump()
 	s.schedule(time.Now())
 }
@@ -289,9 +294,11 @@ func (s *stream) close() {
 func (s *stream) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.wire != nil {
-		s.close()
+	if s.wire == nil {
+		s.stillborn = true
+		return
 	}
+	s.close()
 }
 
 // leave notes that a goroutine does not use the stream any more; the last one forgets it.

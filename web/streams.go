@@ -54,9 +54,14 @@ func (s *streams) count() int {
 // finish waits until every stream has ended by itself, or cuts those that are left when ctx ends.
 func (s *streams) finish(ctx context.Context) error {
 	s.mu.Lock()
-	if s.empty != nil {
+	if s.empty != nil { // another call sees to it
 		s.mu.Unlock()
-		return nil
+		select {
+		case <-s.empty:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("web: shutdown: %w", ctx.Err())
+		}
 	}
 	s.empty = make(chan struct{})
 	if len(s.all) == 0 {
