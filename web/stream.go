@@ -6,13 +6,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/internal/wheel"
-	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
 )
 
@@ -165,119 +163,6 @@ func (s *stream) End(why error) {
 	}
 }
 
-// pump writes what there is to write. It must be called with mu held, as all below.
-func (s *stream) pump() {
-	if s.wire == nil || s.draining || s.closed {
-		return
-	}
-	for s.writeRest() {
-		if s.bye {
-			s.close()
-			return
-		}
-		c := chunks.Get().(*chunk)
-		more := s.fill(c)
-		done := s.writeChunk(c)
-		c.release()
-		if !done {
-			return
-		}
-		if !more {
-			if s.end == nil {
-				return
-			}
-			s.bye, s.rest = true, goodbye(s.end)
-		}
-	}
-}
-
-// writeRest reports whether nothing is left of what was begun.
-func (s *stream) writeRest() bool {
-	if len(s.rest) == 0 {
-		return true
-	}
-	n, err := s.wire.tryWrite(s.rest)
-	if err != nil {
-		s.close()
-		return false
-	}
-	s.wrote = time.Now()
-	if s.rest = s.rest[n:]; len(s.rest) > 0 {
-		s.drain()
-		return false
-	}
-	s.rest = nil
-	return true
-}
-
-// fill encodes what waits in the mailbox, about a chunk of it, and reports whether there is more.
-func (s *stream) fill(c *chunk) (more bool) {
-	at := s.sub.Cursor()
-	s.sub.Read(func(m *mailbox.Message, err error) bool {
-		if len(c.b) >= chunkSize {
-			more = true
-			return false
-		}
-		var gap *mailbox.GapError
-		if errors.As(err, &gap) {
-			at.Seq += gap.Missing
-			c.gap(s.idPrefix, gap.Missing, at)
-			return true
-		}
-		c.message(s.idPrefix, at.Epoch, m)
-		return true
-	})
-	return more
-}
-
-// writeChunk reports whether the whole chunk was written. Of one that was not, it keeps what is left of the
-// event that was begun; those behind it stay in the mailbox. A slow reader costs no more than that.
-func (s *stream) writeChunk(c *chunk) bool {
-	if len(c.b) == 0 {
-		return true
-	}
-	n, err := s.wire.tryWrite(c.b)
-	if err != nil {
-		s.close()
-		return false
-	}
-	s.wrote = time.Now()
-	last := c.ends[len(c.ends)-1]
-	if n == last.at {
-		s.sub.Delivered(last.seq)
-		return true
-	}
-	begun := last
-	if !s.wire.blocks() {
-		begun = c.ends[slices.IndexFunc(c.ends, func(e eventEnd) bool { return n < e.at })]
-	}
-	s.sub.Delivered(begun.seq)
-	s.rest = bytes.Clone(c.b[n:begun.at])
-	s.drain()
-	return false
-}
-
-// drain lets a goroutine wait until the wire takes the rest.
-func (s *stream) drain() {
-	s.draining = true
-	s.users++
-	rest := s.rest
-	s.rest = nil
-	go func() {
-		err := s.wire.write(rest, s.h.slow)
-		s.mu.Lock()
-		s.draining = false
-		s.wrote = time.Now()
-		if err != nil {
-			s.close()
-		} else {
-			s.pump()
-		}
-		s.mu.Unlock()
-		s.leave()
-	}()
-}
-
 // close ends the connection. The mailbox falls asleep, unless another reader has it.
 func (s *stream) close() {
 	if s.closed {
@@ -309,40 +194,6 @@ func (s *stream) leave() {
 	s.mu.Unlock()
 	if last {
 		s.h.streams.remove(s)
-	}
-}
-
-// heartbeat shows that the connection lives, if nothing else did for a while, and ends a stream whose key did.
-func (s *stream) heartbeat() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
-	now := time.Now()
-	if s.mortal && !now.Before(s.expires) && s.end == nil {
-		s.end = address.ErrExpired
-		s.pump()
-		return
-	}
-	if now.Sub(s.wrote) >= s.h.heartbeat && !s.draining {
-		s.rest = []byte(":\n\n")
-		s.pump()
-	}
-	s.schedule(now)
-}
-
-// schedule sets the next heartbeat. Messages do not touch it: when it is early, it is set again.
-func (s *stream) schedule(now time.Time) {
-	next := s.wrote.Add(s.h.heartbeat)
-	if !next.After(now) {
-		next = now.Add(s.h.heartbeat)
-	}
-	if s.mortal && s.expires.Before(next) {
-		next = s.expires
-	}
-	if !s.closed {
-		s.h.beats.Set(&s.beat, next)
 	}
 }
 

@@ -1,0 +1,41 @@
+package web
+
+import (
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+)
+
+// heartbeat shows that the connection lives, if nothing else did for a while, and ends a stream whose key did.
+func (s *stream) heartbeat() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	now := time.Now()
+	if s.mortal && !now.Before(s.expires) && s.end == nil {
+		s.end = address.ErrExpired
+		s.pump()
+		return
+	}
+	if now.Sub(s.wrote) >= s.h.heartbeat && !s.draining {
+		s.rest = []byte(":\n\n")
+		s.pump()
+	}
+	s.schedule(now)
+}
+
+// schedule sets the next heartbeat. Messages do not touch it: when it is early, it is set again.
+func (s *stream) schedule(now time.Time) {
+	next := s.wrote.Add(s.h.heartbeat)
+	if !next.After(now) {
+		next = now.Add(s.h.heartbeat)
+	}
+	if s.mortal && s.expires.Before(next) {
+		next = s.expires
+	}
+	if !s.closed {
+		s.h.beats.Set(&s.beat, next)
+	}
+}
