@@ -3,8 +3,11 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
+
+	"github.com/genbrowser/genbrowser/web/problem"
 )
 
 // unacked is what was handled since the last acknowledgement.
@@ -115,10 +118,14 @@ func (a *acks) run(ctx context.Context) {
 		case <-a.stop:
 			stopped = true
 		}
+		var err error
+		if a.m.ackDue() {
+			err = a.ack(ctx)
+		}
 		switch {
-		case !a.m.ackDue():
-			failures = 0
-		case a.ack(ctx) != nil:
+		case errors.Is(err, problem.MissingRight):
+			return // the key may only read
+		case err != nil:
 			failures++
 		default:
 			failures = 0

@@ -156,6 +156,20 @@ func TestAckOfWhatWasResumedFrom(t *testing.T) {
 	})
 }
 
+func TestAckIsNoUseForAKeyThatMayOnlyRead(t *testing.T) {
+	serve := func(n int, c net.Conn) {
+		say(c, hi+messages(1, 8))
+		<-time.After(30 * time.Second)
+		say(c, message(9))
+		hold(c)
+	}
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.answer = func(int) string { return refuse(403, "", `{"type":"urn:gen-browser:missing-right"}`) }
+		s.read().want("1", "2", "3", "4", "5", "6", "7", "8", "9")
+		s.wantAcks("0000000e.2")
+	})
+}
+
 func TestAckByHand(t *testing.T) {
 	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 4)); hold(c) }
 	play(t, client.Options{}, "", serve, func(s *script) {

@@ -29,11 +29,12 @@ func TestHelp(t *testing.T) {
 }
 
 func TestWrongUse(t *testing.T) {
-	for _, args := range [][]string{{}, {"serv"}, {"serve", "--lisen", "x"}, {"send"}, {"serve", "--overflow", "panic"}, {"serve", "--config", "{"}, {"serve", "--body", "-1"}} {
+	for _, args := range [][]string{{}, {"serv"}, {"serve", "--lisen", "x"}, {"send"}, {"serve", "--overflow", "panic"}, {"serve", "--body", "-1"}} {
 		if r := run(t, "", args...); r.code == 0 || r.err == "" {
 			t.Errorf("%v exits with %d and complains %q", args, r.code, r.err)
 		}
 	}
+	fails(t, run(t, "", "serve", "--config", "{"), "--config: want JSON")
 	if got := ok(t, "", "--version"); !strings.Contains(got, "go1.") {
 		t.Errorf("--version prints %q", got)
 	}
