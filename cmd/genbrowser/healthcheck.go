@@ -48,8 +48,12 @@ func (c *healthcheck) server() (string, error) {
 			continue
 		}
 		host := u.Hostname()
-		if host == "" || host == "0.0.0.0" || host == "::" {
-			host = "localhost"
+		switch { // by number: an empty root directory knows no names
+		case host != "" && host != "0.0.0.0" && host != "::":
+		case u.Scheme == "tcp6":
+			host = "::1"
+		default:
+			host = "127.0.0.1"
 		}
 		return "http://" + net.JoinHostPort(host, u.Port()), nil
 	}
