@@ -172,16 +172,26 @@ func (h *Handler) allowed(r *http.Request, origin string) bool {
 	return ok && host == r.Host
 }
 
-// ServeHTTP serves one request.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
+// ServeHTTP serves one request. It leads the hot one, a send from no page, past CORS and the router.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, page := r.Header["Origin"]; !page && h.isSend(r) {
+		h.send(w, r)
+		return
+	}
+	h.handler.ServeHTTP(w, r)
+}
 
-// route leads the hot route past the router.
+func (h *Handler) isSend(r *http.Request) bool {
+	return r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, h.sendPrefix)
+}
+
+// route leads the sends of pages past the router.
 func (h *Handler) route(w http.ResponseWriter, r *http.Request) {
 	if origin := r.Header.Get("Origin"); origin != "" && !h.allowed(r, origin) {
 		h.refuse(w, &problem.Problem{Kind: problem.OriginNotAllowed, Detail: origin})
 		return
 	}
-	if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, h.sendPrefix) {
+	if h.isSend(r) {
 		h.send(w, r)
 		return
 	}

@@ -37,7 +37,7 @@ func (h *Handler) post(to string, r *http.Request, b *body) (server.Reader, erro
 	}
 	letter := server.Letter{Name: r.Header.Get("Idempotency-Key")}
 	letter.Trace = r.Header.Get("Traceparent")
-	if ttl := r.Header.Get("TTL"); ttl != "" {
+	if ttl := r.Header.Get("Ttl"); ttl != "" {
 		d, err := parseTTL(ttl)
 		if err != nil {
 			return nil, err

@@ -119,7 +119,7 @@ func (f *flags) limits() mailbox.Limits {
 // serveOn serves until ctx ends or no listener is left, then lets everything that was accepted be delivered.
 func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Handler, gb *web.Handler, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler: root, ReadTimeout: f.ReadTimeout, ReadHeaderTimeout: min(f.ReadTimeout, 10*time.Second),
+		Handler: root, ReadTimeout: f.ReadTimeout,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols: protocols(),
 	}
