@@ -65,8 +65,11 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		s.idPrefix = rd.key + "."
 	}
 	s.sub = sub
+	start := sub.Cursor()
+	start.Seq += sub.Gap // init tells of the gap, and a reader that resumes after init is not told again
+	sub.Delivered(start.Seq)
+	o.Cursor = start.String()
 	first := initEvent(s.idPrefix, spread(time.Second, 4*time.Second), o, rd.how.After != nil, sub.Gap)
-	sub.Delivered(sub.Mailbox.Cursor.Seq + sub.Gap) // init tells of the gap
 
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")

@@ -123,20 +123,22 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols: protocols(),
 	}
-	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
 		serving.Go(func() {
 			if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {
-				failed <- fmt.Errorf("%s: %w", l.url, err)
+				log.Error("listener failed", "url", l.url, "error", err)
 			}
 		})
 	}
+	ended := make(chan struct{})
+	go func() { serving.Wait(); close(ended) }()
 	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+	case <-ended:
+		err = errors.New("every listener failed")
 	}
 	log.Info("shutting down", "grace", f.ShutdownGrace)
 	grace, cancel := context.WithTimeout(context.Background(), f.ShutdownGrace)
@@ -145,7 +147,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	for _, l := range listeners {
 		l.socket.beginDrain()
 	}
-	serving.Wait()
+	<-ended
 	err = errors.Join(err, srv.Shutdown(grace), srv.Close())
 	log.Info("bye")
 	return err
