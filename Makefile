@@ -10,10 +10,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The program that the tests of the TypeScript client and of the pages start.
 export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
 
-.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image bench build fuzz
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare bench build fuzz
 
 help: ## show what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 playground: ## run the playground on http://127.0.0.1:8080; ARGS="--listen tcp://:9000" and so on
 	go run ./cmd/genbrowser playground $(ARGS)
@@ -60,6 +60,9 @@ fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./address -run '^$$' -fuzz FuzzVerify -fuzztime $${FUZZTIME:-20s}
 	go test ./mailbox -run '^$$' -fuzz FuzzParseCursor -fuzztime $${FUZZTIME:-20s}
 	go test ./internal/jsonscan -run '^$$' -fuzz FuzzValid -fuzztime $${FUZZTIME:-20s}
+
+compare: build ## the load of docs/performance.md beside nginx+nchan and a bare net/http server; ARGS="-n 1000 -b 32"
+	bench/compare.sh $(ARGS) -- $(GENBROWSER_BIN) serve --listen tcp4://127.0.0.1:8094
 
 bench: ## Go's benchmarks
 	go test -run '^$$' -bench . -benchmem ./address ./mailbox ./internal/... ./web
