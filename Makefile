@@ -53,7 +53,7 @@ test-js: build ## the TypeScript client and the pages, on Node and in Chromium
 	npm run --silent test:playground
 
 test-e2e: build ## the program under load, killed, in an empty root
-	go test -timeout 10m ./e2e
+	go test -count=1 -timeout 10m ./e2e
 
 fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./address -run '^$$' -fuzz FuzzParse -fuzztime $${FUZZTIME:-20s}
