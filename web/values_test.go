@@ -113,7 +113,7 @@ func arrived(t testing.TB, how string, i int, got, sent string) {
 }
 
 func TestEveryValueArrives(t *testing.T) {
-	all := randomValues(2000)
+	all := randomValues(10_000)
 	roomy := server.Options{Limits: mailbox.Limits{Backlog: len(all), BacklogBytes: 64 << 20}}
 	send := func(s *site, to string) {
 		t.Helper()
