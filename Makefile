@@ -69,6 +69,6 @@ bench: ## Go's benchmarks
 
 image: ## the container image, with docker, podman or buildah
 	@if docker info >/dev/null 2>&1; then docker build -t genbrowser .; \
-	elif command -v podman >/dev/null; then podman build -t genbrowser .; \
-	elif command -v buildah >/dev/null; then buildah bud -t genbrowser .; \
+	elif command -v podman >/dev/null; then podman build --format docker -t genbrowser .; \
+	elif command -v buildah >/dev/null; then buildah bud --format docker -t genbrowser .; \
 	else echo "make image needs docker, podman or buildah"; exit 1; fi
