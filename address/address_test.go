@@ -29,8 +29,8 @@ func TestMailboxAddress(t *testing.T) {
 		t.Errorf("an address has %d characters, want at most 64", len(addr.String()))
 	}
 	var g Grant
-	if err := ring.Verify(&g, addr.String()); err != nil || !g.SameMailbox(id) {
-		t.Fatalf("Verify = %v, %s", err, g.Target())
+	if err := ring.Verify(&g, addr.String()); err != nil || g.Kind() != Mailbox || g.Mailbox() != id {
+		t.Fatalf("Verify = %v, %s", err, describe(&g.token))
 	}
 	now := time.Now()
 	for _, right := range []Rights{Send, Call, Monitor, Link} {

@@ -158,9 +158,3 @@ func messageType(body []byte) (typ string, err error) {
 	}
 	return typ, nil
 }
-
-// Target describes what the capability is for, such as "process logger", with nothing secret in it.
-func (g *Grant) Target() string { return describe(&g.token) }
-
-// SameMailbox reports whether the grant is for the mailbox id.
-func (g *Grant) SameMailbox(id uuid.UUID) bool { return g.Kind() == Mailbox && g.Mailbox() == id }

@@ -103,8 +103,8 @@ func TestVectors(t *testing.T) {
 			if got := hex.EncodeToString(g.token.raw[:g.token.size]); got != want.Bytes {
 				t.Errorf("bytes = %s, want %s", got, want.Bytes)
 			}
-			if want.Mailbox != "" && !g.SameMailbox(uuid.MustParse(want.Mailbox)) || want.Process != "" && string(g.Name()) != want.Process {
-				t.Errorf("target = %s, want %s%s", g.Target(), want.Mailbox, want.Process)
+			if want.Mailbox != "" && (g.Kind() != Mailbox || g.Mailbox().String() != want.Mailbox) || want.Process != "" && string(g.Name()) != want.Process {
+				t.Errorf("target = %s, want %s%s", describe(&g.token), want.Mailbox, want.Process)
 			}
 			d, err := Inspect(want.Text)
 			if err != nil || len(d.Caveats) != len(want.Caveats) {

@@ -490,3 +490,9 @@ func parseKeyAddress(key string) (string, error) {
 	a, err := k.Address()
 	return a.String(), err
 }
+
+func (s *streams) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}

@@ -45,12 +45,6 @@ func (s *streams) remove(st *stream) {
 	}
 }
 
-func (s *streams) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
-}
-
 // finish waits until every stream has ended by itself, or cuts those that are left when ctx ends.
 func (s *streams) finish(ctx context.Context) error {
 	s.mu.Lock()

@@ -37,9 +37,6 @@ func New[T any](tick time.Duration, now time.Time) *Wheel[T] {
 	return w
 }
 
-// Tick returns the time between two turns.
-func (w *Wheel[T]) Tick() time.Duration { return w.tick }
-
 func (w *Wheel[T]) ticks(t time.Time) int64 { return t.UnixNano() / int64(w.tick) }
 
 // Set makes it due at a time, rounded up to a tick, whether it was set before or not.
