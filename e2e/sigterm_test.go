@@ -126,7 +126,10 @@ func TestSIGTERMEndsUploads(t *testing.T) {
 	p := start(t, "serve")
 	c := dial(t, p.addr, 0)
 	defer c.Close()
-	fmt.Fprintf(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n")
+	fmt.Fprintf(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n?\n\r\n")
+	if _, err := c.Read(make([]byte, 1)); err != nil { // the answer to the line: the upload is under way
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {

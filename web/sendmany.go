@@ -28,11 +28,12 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/x-ndjson"})
 		return
 	}
+	rc := http.NewResponseController(w)
 	if h.office.ShuttingDown() {
+		rc.SetReadDeadline(time.Now()) // or net/http would wait for more of the body before it answers
 		h.refuse(w, server.ErrShuttingDown)
 		return
 	}
-	rc := http.NewResponseController(w)
 	rc.EnableFullDuplex() // HTTP/2 needs no asking
 	rc.SetReadDeadline(time.Time{})
 	w.Header().Set("Content-Type", "application/x-ndjson")

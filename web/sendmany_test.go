@@ -341,6 +341,21 @@ func TestSendManyEndsAtShutdown(t *testing.T) {
 	}
 }
 
+// One that comes while the server shuts down, and holds its request open, is answered and let go all the same.
+func TestSendManyEndlessWhileShuttingDown(t *testing.T) {
+	s := serve(t, setup{})
+	if err := s.gb.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c := s.dial()
+	c.SetReadDeadline(time.Now().Add(patience))
+	fmt.Fprint(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n")
+	all, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 503 ") {
+		t.Errorf("%.40q, %v; want 503 and the end", all, err)
+	}
+}
+
 // FuzzParseLine compares the parser with encoding/json, which is told to be as strict.
 func FuzzParseLine(f *testing.F) {
 	for _, seed := range []string{
