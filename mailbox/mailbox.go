@@ -32,35 +32,41 @@ func New(l *Limits, epoch uint32, now time.Time) Mailbox {
 }
 
 // Append adds a message, whose Body must have passed [Limits.CheckBody] and [OneLine], and returns its cursor.
-// A message with a name (an idempotency key) that was used within the window is accepted and not stored:
-// stored is false. The errors are [ErrClosed] and [ErrFull].
-func (m *Mailbox) Append(msg Message, name string, now time.Time) (c Cursor, stored bool, err error) {
+// A message with a name (an idempotency key; the zero value for none) that was used within the window is accepted
+// and not stored: stored is false. The errors are [ErrClosed] and [ErrFull].
+func (m *Mailbox) Append(msg Message, name NameHash, now time.Time) (c Cursor, stored bool, err error) {
 	if m.closed {
 		return Cursor{}, false, ErrClosed
 	}
-	var hash nameHash
-	if name != "" {
-		if hash = hashName(name); m.names.has(hash, now, m.limits) {
-			return m.Cursor(m.last), false, nil
-		}
+	if name != (NameHash{}) && m.names.has(name, now, m.limits) {
+		return m.Cursor(m.last), false, nil
 	}
 	if !m.makeRoom(len(msg.Body), now) {
 		return Cursor{}, false, fmt.Errorf("%w: it holds %d messages, %d bytes", ErrFull, m.queue.count, m.bytes)
 	}
-	if name != "" {
-		if m.names == nil {
-			m.names = &names{}
-		}
-		m.names.add(hash, now, m.limits)
-	}
+	m.remember(name, now)
 	m.last++
 	msg.Seq = m.last
+	m.push(msg)
+	return m.Cursor(m.last), true, nil
+}
+
+func (m *Mailbox) push(msg Message) {
 	m.queue.push(msg)
 	m.bytes += len(msg.Body)
 	if msg.Expires != 0 && (m.soonest == 0 || msg.Expires < m.soonest) {
 		m.soonest = msg.Expires
 	}
-	return m.Cursor(m.last), true, nil
+}
+
+func (m *Mailbox) remember(name NameHash, now time.Time) {
+	if name == (NameHash{}) {
+		return
+	}
+	if m.names == nil {
+		m.names = &names{}
+	}
+	m.names.add(name, now, m.limits)
 }
 
 func (m *Mailbox) fits(size int) bool {

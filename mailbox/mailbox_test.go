@@ -27,7 +27,7 @@ func text(s string) Message { return Message{Body: []byte(s)} }
 func mustAppend(t testing.TB, m *Mailbox, bodies ...string) {
 	t.Helper()
 	for _, b := range bodies {
-		if _, stored, err := m.Append(text(b), "", start); err != nil || !stored {
+		if _, stored, err := m.Append(text(b), NameHash{}, start); err != nil || !stored {
 			t.Fatalf("Append(%s) = %v, %v", b, stored, err)
 		}
 	}
@@ -94,14 +94,14 @@ func TestFull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMailbox(t, l)
 			mustAppend(t, m, "11", "22", "33")
-			if _, _, err := m.Append(text("44"), "", start); !errors.Is(err, ErrFull) {
+			if _, _, err := m.Append(text("44"), NameHash{}, start); !errors.Is(err, ErrFull) {
 				t.Errorf("Append to a full mailbox = %v, want ErrFull", err)
 			}
 			expect(t, m, 0, "11 22 33")
 
 			m.Delivered(2) // makes room for two
 			mustAppend(t, m, "44", "55")
-			if _, _, err := m.Append(text("66"), "", start); !errors.Is(err, ErrFull) {
+			if _, _, err := m.Append(text("66"), NameHash{}, start); !errors.Is(err, ErrFull) {
 				t.Errorf("only delivered messages make room: %v", err)
 			}
 			expect(t, m, 2, "33 44 55")
@@ -109,7 +109,7 @@ func TestFull(t *testing.T) {
 
 			m.Hold(true)
 			m.Delivered(5)
-			if _, _, err := m.Append(text("66"), "", start); !errors.Is(err, ErrFull) {
+			if _, _, err := m.Append(text("66"), NameHash{}, start); !errors.Is(err, ErrFull) {
 				t.Errorf("held messages make no room: %v", err)
 			}
 			m.Ack(3)
@@ -134,7 +134,7 @@ func TestNames(t *testing.T) {
 	m := newMailbox(t, Limits{Names: 2, NameWindow: time.Minute})
 	send := func(name string, at time.Duration, want bool) {
 		t.Helper()
-		if _, stored, err := m.Append(text("1"), name, start.Add(at)); err != nil || stored != want {
+		if _, stored, err := m.Append(text("1"), HashName(name), start.Add(at)); err != nil || stored != want {
 			t.Errorf("%q at %v: stored %v, %v; want %v", name, at, stored, err, want)
 		}
 	}
@@ -152,11 +152,11 @@ func TestNames(t *testing.T) {
 
 	full := newMailbox(t, Limits{Backlog: 1})
 	mustAppend(t, full, "1")
-	if _, _, err := full.Append(text("2"), "n", start); !errors.Is(err, ErrFull) {
+	if _, _, err := full.Append(text("2"), HashName("n"), start); !errors.Is(err, ErrFull) {
 		t.Fatal(err)
 	}
 	full.Ack(1)
-	if _, stored, err := full.Append(text("2"), "n", start); err != nil || !stored {
+	if _, stored, err := full.Append(text("2"), HashName("n"), start); err != nil || !stored {
 		t.Errorf("a name that was refused counts as used: %v, %v", stored, err)
 	}
 }
@@ -164,7 +164,7 @@ func TestNames(t *testing.T) {
 func TestNamesAreBounded(t *testing.T) {
 	m := newMailbox(t, Limits{})
 	for i := range 100_000 {
-		m.Append(text("1"), fmt.Sprint("name ", i), start)
+		m.Append(text("1"), HashName(fmt.Sprint("name ", i)), start)
 		m.Ack(m.Last().Seq)
 	}
 	if len(m.names.seen) > 1000 || cap(m.names.order) > 8000 {
@@ -176,7 +176,7 @@ func TestTTL(t *testing.T) {
 	m := newMailbox(t, Limits{Backlog: 3})
 	ttl := func(body string, s int64) {
 		t.Helper()
-		if _, _, err := m.Append(Message{Body: []byte(body), Expires: start.Unix() + s}, "", start); err != nil {
+		if _, _, err := m.Append(Message{Body: []byte(body), Expires: start.Unix() + s}, NameHash{}, start); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -189,7 +189,7 @@ func TestTTL(t *testing.T) {
 		}
 	}
 	// full, but what expired makes room, and that is no gap
-	if _, _, err := m.Append(text("4"), "", start.Add(5*time.Second)); err != nil {
+	if _, _, err := m.Append(text("4"), NameHash{}, start.Add(5*time.Second)); err != nil {
 		t.Errorf("expired messages make no room: %v", err)
 	}
 	if got := read(m, 0, start.Add(9*time.Second)); got != "1 3 4" {
@@ -223,7 +223,7 @@ func TestClose(t *testing.T) {
 	mustAppend(t, m, "1")
 	m.Close()
 	m.Close()
-	if _, _, err := m.Append(text("2"), "", start); !errors.Is(err, ErrClosed) {
+	if _, _, err := m.Append(text("2"), NameHash{}, start); !errors.Is(err, ErrClosed) {
 		t.Errorf("Append = %v, want ErrClosed", err)
 	}
 	if n, bytes := m.Len(); n != 0 || bytes != 0 {
@@ -295,7 +295,7 @@ func TestModel(t *testing.T) {
 				for len(model) >= l.Backlog && (l.Overflow == DropOldest || !held && model[0] <= delivered) {
 					floor, model = model[0], model[1:]
 				}
-				_, _, err := m.Append(text("1"), "", start)
+				_, _, err := m.Append(text("1"), NameHash{}, start)
 				if full := len(model) >= l.Backlog; full != errors.Is(err, ErrFull) {
 					t.Fatalf("seed %d: Append = %v with %d of %d", seed, err, len(model), l.Backlog)
 				} else if !full {
@@ -356,11 +356,11 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
 			m := newMailbox(b, Limits{Backlog: waiting + 1, BacklogBytes: 1 << 30})
 			for range waiting {
-				m.Append(Message{Body: body}, "", start)
+				m.Append(Message{Body: body}, NameHash{}, start)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				m.Append(Message{Body: body}, "", start)
+				m.Append(Message{Body: body}, NameHash{}, start)
 				m.Ack(m.floor + 1)
 			}
 		})

@@ -9,6 +9,8 @@ const (
 	KindMessage Kind = iota // the default
 	KindCall                // wants a reply, sent to Reply with the same Ref
 	KindReply               // answers a call
+
+	lastKind = KindReply
 )
 
 // String returns the kind's name on the wire.
@@ -16,7 +18,7 @@ func (k Kind) String() string { return [...]string{"message", "call", "reply"}[k
 
 // ParseKind returns the kind of that name, and whether there is one.
 func ParseKind(name string) (Kind, bool) {
-	for k := KindMessage; k <= KindReply; k++ {
+	for k := KindMessage; k <= lastKind; k++ {
 		if k.String() == name {
 			return k, true
 		}

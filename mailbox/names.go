@@ -7,24 +7,26 @@ import (
 
 // names remembers the idempotency keys of a window. It keeps hashes, so that long names cost no more.
 type names struct {
-	seen  map[nameHash]struct{}
+	seen  map[NameHash]struct{}
 	order []name // oldest first, from next on
 	next  int
 }
 
-type nameHash [16]byte
+// NameHash stands for an idempotency key: the first half of its SHA-256.
+type NameHash [16]byte
 
 type name struct {
-	hash nameHash
+	hash NameHash
 	at   int64 // seconds since 1970
 }
 
-func hashName(s string) nameHash {
+// HashName returns what is kept of a name, which is never zero.
+func HashName(s string) NameHash {
 	sum := sha256.Sum256([]byte(s))
-	return nameHash(sum[:])
+	return NameHash(sum[:])
 }
 
-func (n *names) has(h nameHash, now time.Time, l *Limits) bool {
+func (n *names) has(h NameHash, now time.Time, l *Limits) bool {
 	if n == nil {
 		return false
 	}
@@ -33,10 +35,10 @@ func (n *names) has(h nameHash, now time.Time, l *Limits) bool {
 	return ok
 }
 
-func (n *names) add(h nameHash, now time.Time, l *Limits) {
+func (n *names) add(h NameHash, now time.Time, l *Limits) {
 	n.forget(now.Add(-l.NameWindow).Unix(), l.Names-1)
 	if n.seen == nil {
-		n.seen = make(map[nameHash]struct{})
+		n.seen = make(map[NameHash]struct{})
 	}
 	n.seen[h] = struct{}{}
 	n.order = append(n.order, name{h, now.Unix()})
@@ -51,5 +53,28 @@ func (n *names) forget(before int64, most int) {
 	if n.next > len(n.order)/2 {
 		n.order = append(n.order[:0], n.order[n.next:]...)
 		n.next = 0
+	}
+}
+
+// list returns the names that are remembered, oldest first.
+func (n *names) list(now time.Time, l *Limits) []Name {
+	if n == nil {
+		return nil
+	}
+	n.forget(now.Add(-l.NameWindow).Unix(), l.Names)
+	var all []Name
+	for _, name := range n.order[n.next:] {
+		all = append(all, Name{name.hash, max(time.Duration(now.Unix()-name.at)*time.Second, 0)})
+	}
+	return all
+}
+
+// shift makes the names younger, after a pause that does not count.
+func (n *names) shift(pause time.Duration) {
+	if n == nil {
+		return
+	}
+	for i := range n.order {
+		n.order[i].at += int64(pause / time.Second)
 	}
 }

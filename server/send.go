@@ -125,10 +125,14 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Read
 	if err != nil {
 		return nil, err
 	}
-	return b.append(msg, l.Name, now)
+	return b.append(msg, name, now)
 }
 
 func (b *box) append(msg mailbox.Message, name string, now time.Time) (Reader, error) {
+	var hash mailbox.NameHash
+	if name != "" {
+		hash = mailbox.HashName(name)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.why != nil {
@@ -138,7 +142,7 @@ func (b *box) append(msg mailbox.Message, name string, now time.Time) (Reader, e
 		return nil, ErrShuttingDown
 	}
 	_, before := b.mail.Len()
-	_, stored, err := b.mail.Append(msg, name, now)
+	_, stored, err := b.mail.Append(msg, hash, now)
 	_, after := b.mail.Len()
 	b.server.account(after - before) // a message that was refused may have made others go
 	if err != nil || !stored || b.sub == nil {

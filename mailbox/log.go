@@ -1,0 +1,58 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+)
+
+// Log makes mailboxes outlive the process that keeps them. It is one sequence of entries, in the same order for
+// all who read it. Several processes may append to it, each to a lane of its own, until somebody seals that
+// lane: so one that was given up for dead can store nothing behind the back of who took its place.
+//
+// Anyone may read at any time; Append is for one goroutine at a time.
+type Log interface {
+	// Lane names the lane that Append appends to. It is new, and empty, for each opened log.
+	Lane() string
+	// Append stores an entry, of 1 to MaxEntry bytes, after all others, and returns its place. If the answer is
+	// lost it finds out, or tries again, until ctx ends; whether the entry was stored is then unknown, and the
+	// next Append must be of the same entry. [ErrSealed] says that nothing can be appended any more.
+	Append(ctx context.Context, entry []byte) (seq uint64, err error)
+	// Seal appends the end of a lane, if the entry last is still its newest one; [ErrNotLast] if not. Sealing
+	// its own lane is how a writer says goodbye.
+	Seal(ctx context.Context, lane string, last uint64) error
+	// Lanes returns the newest entry of each lane that is not sealed, its data left out.
+	Lanes(ctx context.Context) ([]Entry, error)
+	// Read calls f with every entry that was stored before Read began, oldest first, until f returns an error,
+	// which it returns. Data is f's to keep.
+	Read(ctx context.Context, f func(Entry) error) error
+	// Trim forgets the entries before seq.
+	Trim(ctx context.Context, seq uint64) error
+	// Stats tells how much is kept.
+	Stats(ctx context.Context) (LogStats, error)
+	// MaxEntry is how long an entry may be, in bytes.
+	MaxEntry() int
+	// Close lets go of the log. It seals nothing.
+	Close() error
+}
+
+// Entry is what one Append or Seal stored.
+type Entry struct {
+	Seq  uint64 // its place in the log, from 1 on; later entries have higher ones, not always by 1
+	Lane string
+	Data []byte
+	Seal bool // the end of its lane; Data is empty
+}
+
+// LogStats is how much a log keeps.
+type LogStats struct {
+	First, Last uint64 // places of the oldest and the newest entry; an empty log has First = Last + 1
+	Entries     uint64
+	Bytes       uint64 // as stored
+}
+
+var (
+	// ErrSealed is why a writer must stop: another took its place.
+	ErrSealed = errors.New("the log's lane is sealed")
+	// ErrNotLast is why a lane was not sealed: its writer appended to it meanwhile.
+	ErrNotLast = errors.New("the lane has a newer entry")
+)

@@ -1,0 +1,402 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// RecordType says what a [Record] tells. The numbers are those of the log's format.
+type RecordType uint8
+
+const (
+	Opened   RecordType = 1 // the mailbox came to be, asleep. Epoch, Config
+	Appended RecordType = 2 // a message came. Message, Name, Floor
+	Acked    RecordType = 3 // the reader is done with the messages up to Seq
+	Awoke    RecordType = 4 // a reader came. Hold
+	Slept    RecordType = 5 // the reader left
+	Ended    RecordType = 6 // the mailbox is no more. Reason
+	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names; then a Kept for each message
+	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
+)
+
+// Record is one change of one mailbox, as a [Log] keeps it: what came of it, not what asked for it, so that it
+// has the same effect under other limits. The fields that Type does not name are zero.
+type Record struct {
+	Type    RecordType
+	Mailbox [16]byte
+	Epoch   uint32
+	Config  []byte // what its client was given; nil for the server's
+	Message Message
+	Name    NameHash      // of the message; zero for none
+	Seq     uint64        // acknowledged
+	Floor   uint64        // messages up to here are gone
+	Last    uint64        // the newest message's Seq
+	Asleep  time.Duration // how long the mailbox slept; below 0 while it has a reader
+	Names   []Name        // oldest first
+	Hold    bool
+	Reason  Reason
+}
+
+// Name is an idempotency key that a mailbox remembers.
+type Name struct {
+	Hash NameHash
+	Age  time.Duration // in whole seconds
+}
+
+// Reason says why a mailbox ended.
+type Reason uint8
+
+const (
+	Closed  Reason = 1 // by its owner
+	Expired Reason = 2 // it slept too long
+)
+
+// ErrRecord is a record that is none, or that does not fit what came before it.
+var ErrRecord = errors.New("damaged record")
+
+// what a message has, beside its body
+const (
+	hasName = 1 << iota
+	hasExpiry
+	hasMeta
+)
+
+// AppendTo appends the record's bytes to b:
+//
+//	type:1 mailbox:16, then by type, numbers as varints and byte strings after their length:
+//	Opened    epoch config
+//	Appended  floor message        message = seq flags [name:16] [expires] [meta] body
+//	Acked     seq                  meta    = kind ref reply trace number-of-labels label*
+//	Awoke     hold:1               config  = 0, or its length plus 1 and its bytes
+//	Slept
+//	Ended     reason:1
+//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)*
+//	Kept      message
+//
+// Expires and ages are in seconds, asleep in milliseconds plus 1, or 0 for awake.
+func (r *Record) AppendTo(b []byte) []byte {
+	b = append(b, byte(r.Type))
+	b = append(b, r.Mailbox[:]...)
+	switch r.Type {
+	case Opened:
+		b = appendConfig(binary.AppendUvarint(b, uint64(r.Epoch)), r.Config)
+	case Appended:
+		b = r.appendMessage(binary.AppendUvarint(b, r.Floor))
+	case Acked:
+		b = binary.AppendUvarint(b, r.Seq)
+	case Awoke:
+		b = append(b, flag(r.Hold))
+	case Ended:
+		b = append(b, byte(r.Reason))
+	case Restated:
+		b = appendConfig(binary.AppendUvarint(b, uint64(r.Epoch)), r.Config)
+		b = binary.AppendUvarint(b, r.Seq)
+		b = binary.AppendUvarint(b, r.Floor)
+		b = binary.AppendUvarint(b, r.Last)
+		b = append(b, flag(r.Hold))
+		b = binary.AppendUvarint(b, uint64(max(r.Asleep.Milliseconds()+1, 0)))
+		b = binary.AppendUvarint(b, uint64(len(r.Names)))
+		for _, n := range r.Names {
+			b = append(b, n.Hash[:]...)
+			b = binary.AppendUvarint(b, uint64(n.Age/time.Second))
+		}
+	case Kept:
+		b = r.appendMessage(b)
+	}
+	return b
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+func appendConfig(b, config []byte) []byte {
+	if config == nil {
+		return append(b, 0)
+	}
+	b = binary.AppendUvarint(b, uint64(len(config))+1)
+	return append(b, config...)
+}
+
+func (r *Record) appendMessage(b []byte) []byte {
+	m := &r.Message
+	var flags byte
+	if r.Name != (NameHash{}) {
+		flags |= hasName
+	}
+	if m.Expires != 0 {
+		flags |= hasExpiry
+	}
+	if m.Meta != nil {
+		flags |= hasMeta
+	}
+	b = append(binary.AppendUvarint(b, m.Seq), flags)
+	if flags&hasName != 0 {
+		b = append(b, r.Name[:]...)
+	}
+	if flags&hasExpiry != 0 {
+		b = binary.AppendUvarint(b, uint64(m.Expires))
+	}
+	if flags&hasMeta != 0 {
+		b = appendString(append(b, byte(m.Meta.Kind)), m.Meta.Ref)
+		b = appendString(b, m.Meta.Reply)
+		b = appendString(b, m.Meta.Trace)
+		b = binary.AppendUvarint(b, uint64(len(m.Meta.Via)))
+		for _, label := range m.Meta.Via {
+			b = appendString(b, label)
+		}
+	}
+	return appendString(b, m.Body)
+}
+
+func appendString[S ~string | ~[]byte](b []byte, s S) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// ParseRecord reads one record from the beginning of b and returns what follows it. The record's Config and
+// Message.Body are parts of b. The error is [ErrRecord].
+func ParseRecord(b []byte) (Record, []byte, error) {
+	p := &parser{b: b}
+	r := p.record()
+	if p.failed {
+		return Record{}, nil, fmt.Errorf("%w of type %d", ErrRecord, r.Type)
+	}
+	return r, p.b, nil
+}
+
+// parser takes values from the beginning of b, and zero values once it failed.
+type parser struct {
+	b      []byte
+	failed bool
+}
+
+func (p *parser) fail() {
+	p.failed, p.b = true, nil
+}
+
+func (p *parser) record() (r Record) {
+	r.Type = RecordType(p.byte())
+	copy(r.Mailbox[:], p.bytes(16))
+	switch r.Type {
+	case Opened:
+		r.Epoch, r.Config = p.epoch(), p.config()
+	case Appended:
+		r.Floor = p.uint()
+		p.message(&r)
+	case Acked:
+		r.Seq = p.uint()
+	case Awoke:
+		r.Hold = p.flag()
+	case Slept:
+	case Ended:
+		if r.Reason = Reason(p.byte()); r.Reason != Closed && r.Reason != Expired {
+			p.fail()
+		}
+	case Restated:
+		p.state(&r)
+	case Kept:
+		p.message(&r)
+	default:
+		p.fail()
+	}
+	return r
+}
+
+func (p *parser) state(r *Record) {
+	r.Epoch, r.Config = p.epoch(), p.config()
+	r.Seq, r.Floor, r.Last = p.uint(), p.uint(), p.uint()
+	r.Hold = p.flag()
+	r.Asleep = time.Duration(p.below(1<<43))*time.Millisecond - time.Millisecond
+	for range p.below(uint64(len(p.b)) / 17) {
+		r.Names = append(r.Names, Name{p.hash(), time.Duration(p.below(1<<33)) * time.Second})
+	}
+}
+
+func (p *parser) message(r *Record) {
+	m := &r.Message
+	m.Seq = p.uint()
+	flags := p.byte()
+	if flags >= hasMeta<<1 {
+		p.fail()
+	}
+	if flags&hasName != 0 {
+		r.Name = p.hash()
+	}
+	if flags&hasExpiry != 0 {
+		m.Expires = int64(p.below(1 << 62))
+	}
+	if flags&hasMeta != 0 {
+		m.Meta = p.meta()
+	}
+	m.Body = p.bytes(p.uint())
+}
+
+func (p *parser) meta() *Meta {
+	kind := Kind(p.byte())
+	if kind > lastKind {
+		p.fail()
+	}
+	m := &Meta{Kind: kind, Ref: p.string(), Reply: p.string(), Trace: p.string()}
+	for range p.below(uint64(len(p.b))) {
+		m.Via = append(m.Via, p.string())
+	}
+	return m
+}
+
+func (p *parser) byte() byte {
+	if b := p.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (p *parser) flag() bool { return p.byte() != 0 }
+
+func (p *parser) hash() (h NameHash) {
+	copy(h[:], p.bytes(uint64(len(h))))
+	return h
+}
+
+func (p *parser) uint() uint64 {
+	v, n := binary.Uvarint(p.b)
+	if n <= 0 {
+		p.fail()
+		return 0
+	}
+	p.b = p.b[n:]
+	return v
+}
+
+// below reads a number that is at most most.
+func (p *parser) below(most uint64) uint64 {
+	v := p.uint()
+	if v > most {
+		p.fail()
+		return 0
+	}
+	return v
+}
+
+func (p *parser) epoch() uint32 { return uint32(p.below(1<<32 - 1)) }
+
+func (p *parser) config() []byte {
+	n := p.uint()
+	if n == 0 {
+		return nil
+	}
+	return p.bytes(n - 1)
+}
+
+func (p *parser) string() string { return string(p.bytes(p.uint())) }
+
+func (p *parser) bytes(n uint64) []byte {
+	if n > uint64(len(p.b)) {
+		p.fail()
+		return nil
+	}
+	b := p.b[:n:n]
+	p.b = p.b[n:]
+	return b
+}
+
+// State returns what restates the mailbox: a Restated record and a Kept one for each message.
+func (m *Mailbox) State(id [16]byte, config []byte, now time.Time) []Record {
+	m.expire(now)
+	state := Record{
+		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: m.acked, Floor: m.floor, Last: m.last,
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits),
+	}
+	if m.asleep != 0 {
+		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
+	}
+	records := append(make([]Record, 0, 1+m.queue.count), state)
+	for i := range m.queue.count {
+		records = append(records, Record{Type: Kept, Mailbox: id, Message: *m.queue.at(i)})
+	}
+	return records
+}
+
+// Restore returns the mailbox that an Opened or Restated record of the time at tells of.
+func Restore(l *Limits, r *Record, at time.Time) Mailbox {
+	m := New(l, r.Epoch, at)
+	if r.Type != Restated {
+		return m
+	}
+	m.acked, m.floor, m.last, m.held = r.Seq, r.Floor, r.Last, r.Hold
+	m.asleep = at.Add(-r.Asleep).UnixNano()
+	if r.Asleep < 0 {
+		m.asleep = 0
+	}
+	if len(r.Names) > 0 {
+		m.names = &names{}
+		for _, n := range r.Names {
+			m.names.add(n.Hash, at.Add(-n.Age), l)
+		}
+	}
+	return m
+}
+
+// Apply changes the mailbox as a record of the time at says, which is none of Opened, Restated and Ended. The
+// message's body is copied. The error is an [ErrRecord]: the record does not follow the one before it.
+func (m *Mailbox) Apply(r *Record, at time.Time) error {
+	switch r.Type {
+	case Appended:
+		return m.applyAppended(r, at)
+	case Kept:
+		if r.Message.Seq > m.last || m.queue.count > 0 && r.Message.Seq <= m.queue.at(m.queue.count-1).Seq {
+			return fmt.Errorf("%w: kept message %d of %d", ErrRecord, r.Message.Seq, m.last)
+		}
+		m.keep(r.Message)
+	case Acked:
+		m.Ack(r.Seq)
+	case Awoke:
+		m.Wake()
+		m.Hold(r.Hold)
+	case Slept:
+		m.Sleep(at)
+	default:
+		return fmt.Errorf("%w: type %d", ErrRecord, r.Type)
+	}
+	return nil
+}
+
+func (m *Mailbox) applyAppended(r *Record, at time.Time) error {
+	if r.Message.Seq != m.last+1 {
+		return fmt.Errorf("%w: message %d follows %d", ErrRecord, r.Message.Seq, m.last)
+	}
+	for m.queue.count > 0 && m.queue.at(0).Seq <= r.Floor {
+		m.dropOldest()
+	}
+	m.floor = max(m.floor, r.Floor)
+	m.last++
+	m.keep(r.Message)
+	m.remember(r.Name, at)
+	return nil
+}
+
+// keep queues a message that is known to fit.
+func (m *Mailbox) keep(msg Message) {
+	msg.Body = slices.Clone(msg.Body)
+	m.push(msg)
+}
+
+// Resume tells a restored mailbox that the time now follows the time then, at which its last record was made: what
+// was between them is left out of all that lasts for a while. A reader that it had is gone.
+func (m *Mailbox) Resume(then, now time.Time) {
+	pause := now.Sub(then)
+	if m.asleep == 0 {
+		m.Sleep(now)
+	} else {
+		m.asleep += int64(pause)
+	}
+	m.names.shift(pause)
+}
+
+// Floor is the newest message that is gone because it was acknowledged or dropped.
+func (m *Mailbox) Floor() uint64 { return m.floor }
