@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"math"
 	"sync"
 	"time"
 
@@ -20,9 +21,11 @@ type box struct {
 	server *Server
 	expiry wheel.Item[*box]
 	config json.RawMessage // nil: the server's
+	log    *journal        // nil: it lives as long as the process
 
 	mu      sync.Mutex
 	mail    mailbox.Mailbox
+	visible uint64        // messages up to here are stored, and may be read
 	sub     *Subscription // nil while it sleeps
 	why     error         // set once it ended
 	stopped bool          // the server shuts down: read on, but nothing is added
@@ -68,10 +71,13 @@ type Mailbox struct {
 }
 
 // Open makes a mailbox, asleep until somebody subscribes. Its client is given config, or the server's if that
-// is nil. The errors are [ErrOverloaded] and [ErrShuttingDown].
+// is nil. The errors are [ErrOverloaded], [ErrUnavailable] and [ErrShuttingDown].
 func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
 	if s.stopping.Load() {
 		return Mailbox{}, ErrShuttingDown
+	}
+	if err := s.journal.ready(); err != nil {
+		return Mailbox{}, err
 	}
 	if s.mailboxes.Add(1) > s.maxMailboxes {
 		s.mailboxes.Add(-1)
@@ -79,17 +85,47 @@ func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
 	}
 	var epoch [4]byte
 	rand.Read(epoch[:])
-	now := time.Now()
-	b := &box{id: uuid.New(), server: s, config: config, mail: mailbox.New(&s.limits, binary.BigEndian.Uint32(epoch[:]), now)}
-	b.expiry.Value = b
+	now := s.clock.now()
+	e := binary.BigEndian.Uint32(epoch[:])
+	b := s.newBox(uuid.New(), config, mailbox.New(&s.limits, e, now))
 	opened := b.describe()
 	opened.Cursor = b.mail.Start()
 	sh := s.shard(b.id)
 	sh.mu.Lock()
 	sh.boxes[b.id] = b
+	stored := b.note(&mailbox.Record{Type: mailbox.Opened, Epoch: e, Config: config})
 	sh.mu.Unlock()
 	s.asleep.Set(&b.expiry, now.Add(s.limits.Asleep))
-	return opened, nil
+	return opened, stored.wait()
+}
+
+func (s *Server) newBox(id uuid.UUID, config json.RawMessage, mail mailbox.Mailbox) *box {
+	b := &box{id: id, server: s, config: config, log: s.journal, mail: mail, visible: math.MaxUint64}
+	if b.log != nil {
+		b.visible = 0
+	}
+	b.expiry.Value = b
+	return b
+}
+
+// note stores a record of the mailbox, and returns what to wait for.
+func (b *box) note(r *mailbox.Record) *commit {
+	if b.log == nil {
+		return nil
+	}
+	r.Mailbox = b.id
+	return b.log.add(r)
+}
+
+// stored makes the messages up to seq visible, and returns the reader to wake, if there is one.
+func (b *box) stored(seq uint64) Reader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.visible = max(b.visible, seq)
+	if b.sub == nil {
+		return nil
+	}
+	return b.sub.reader
 }
 
 // describe mints the capabilities of the mailbox.
@@ -125,7 +161,7 @@ func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
 func (s *Server) expire(b *box) {
 	b.end(ErrExpired, func() bool {
 		deadline, asleep := b.mail.Deadline()
-		return asleep && !deadline.After(time.Now())
+		return asleep && !deadline.After(s.clock.now())
 	})
 }
 
@@ -135,11 +171,18 @@ func (s *Server) Close(g *address.Grant) error {
 	if err != nil {
 		return err
 	}
-	return b.end(ErrClosed, func() bool { return true })
+	if err := s.journal.ready(); err != nil {
+		return err
+	}
+	stored, err := b.end(ErrClosed, func() bool { return true })
+	if err != nil {
+		return err
+	}
+	return stored.wait()
 }
 
 // end forgets the mailbox, if it still has not ended and the condition holds.
-func (b *box) end(why error, still func() bool) error {
+func (b *box) end(why error, still func() bool) (*commit, error) {
 	s := b.server
 	sh := s.shard(b.id)
 	sh.mu.Lock()
@@ -147,9 +190,10 @@ func (b *box) end(why error, still func() bool) error {
 	if b.why != nil || !still() {
 		defer sh.mu.Unlock()
 		defer b.mu.Unlock()
-		return b.why
+		return nil, b.why
 	}
 	b.why = why
+	stored := b.note(&mailbox.Record{Type: mailbox.Ended, Reason: reasons[why]})
 	_, bytes := b.mail.Len()
 	b.mail.Close()
 	sub := b.sub
@@ -165,8 +209,11 @@ func (b *box) end(why error, still func() bool) error {
 	if sub != nil {
 		sub.reader.End(why)
 	}
-	return nil
+	return stored, nil
 }
+
+// reasons are what the log keeps of why a mailbox ended.
+var reasons = map[error]mailbox.Reason{ErrClosed: mailbox.Closed, ErrExpired: mailbox.Expired}
 
 // Ack forgets the messages up to a cursor.
 func (s *Server) Ack(g *address.Grant, c mailbox.Cursor) error {
@@ -174,24 +221,38 @@ func (s *Server) Ack(g *address.Grant, c mailbox.Cursor) error {
 	if err != nil {
 		return err
 	}
+	if err := s.journal.ready(); err != nil {
+		return err
+	}
+	stored, err := b.ackUpTo(c)
+	if err != nil {
+		return err
+	}
+	return stored.wait()
+}
+
+func (b *box) ackUpTo(c mailbox.Cursor) (*commit, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.why != nil {
-		return b.why
+		return nil, b.why
 	}
 	if err := b.mail.Check(c); err != nil {
-		return err
+		return nil, err
 	}
-	b.ack(c.Seq)
-	return nil
+	return b.ack(c.Seq), nil
 }
 
 // ack must be called with mu held.
-func (b *box) ack(seq uint64) {
+func (b *box) ack(seq uint64) *commit {
+	if seq <= b.mail.Start().Seq {
+		return nil
+	}
 	_, before := b.mail.Len()
 	b.mail.Ack(seq)
 	_, after := b.mail.Len()
 	b.server.account(after - before)
+	return b.note(&mailbox.Record{Type: mailbox.Acked, Seq: seq})
 }
 
 // owned returns the mailbox of a grant that has the owner's right.

@@ -10,6 +10,7 @@ var (
 	ErrTakenOver    = errors.New("another reader took over this mailbox")
 	ErrFull         = errors.New("the process's queue is full")
 	ErrRefused      = errors.New("refused")
+	ErrUnavailable  = errors.New("nothing can be stored at the moment")
 	ErrOverloaded   = errors.New("this server holds as much as it may")
 	ErrShuttingDown = errors.New("this server is shutting down")
 	ErrNameTaken    = errors.New("name taken by another process")

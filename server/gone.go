@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/google/uuid"
@@ -34,4 +35,16 @@ func (g *gone) why(id uuid.UUID) error {
 		return err
 	}
 	return ErrGone
+}
+
+// each calls f with all that is remembered, what ended longer ago first.
+func (g *gone) each(f func(id uuid.UUID, why error)) {
+	g.mu.Lock()
+	older, newer := maps.Clone(g.before), maps.Clone(g.recent)
+	g.mu.Unlock()
+	for _, ended := range []map[uuid.UUID]error{older, newer} {
+		for id, why := range ended {
+			f(id, why)
+		}
+	}
 }

@@ -104,7 +104,11 @@ func subscribe(t testing.TB, s *Server, m Mailbox, how Subscribing) (*Subscripti
 
 // post sends a body as a client would and wakes its reader.
 func post(s *Server, to address.Address, body string) error {
-	r, err := s.Post(to.String(), &Letter{Body: []byte(body)})
+	posted, err := s.Post(to.String(), &Letter{Body: []byte(body)})
+	if err != nil {
+		return err
+	}
+	r, err := posted.Wait()
 	if r != nil {
 		r.Wake()
 	}

@@ -66,47 +66,72 @@ func (s *Server) Send(ctx context.Context, to address.Address, body any) error {
 	if err := s.keys.Verify(&g, to.String()); err != nil {
 		return err
 	}
-	wake, err := s.deliver(ctx, &g, &Letter{Body: b})
-	if err == nil && wake != nil {
+	posted, err := s.deliver(ctx, &g, &Letter{Body: b})
+	if err != nil {
+		return err
+	}
+	wake, err := posted.Wait()
+	if wake != nil {
 		wake.Wake()
 	}
 	return err
 }
 
-// Post takes a letter that came from outside to the address with that text. It waits for nothing: a full queue
-// is [ErrFull]. The caller must wake the reader that is returned, if any, soon; one wake will do for many posts.
-func (s *Server) Post(to string, l *Letter) (Reader, error) {
+// Post takes a letter that came from outside to the address with that text. It does not wait for room: a full
+// queue is [ErrFull]. The caller must call Wait on what is returned.
+func (s *Server) Post(to string, l *Letter) (Posted, error) {
 	if s.stopping.Load() {
-		return nil, ErrShuttingDown
+		return Posted{}, ErrShuttingDown
 	}
 	var g address.Grant
 	if err := s.keys.Verify(&g, to); err != nil {
-		return nil, err
+		return Posted{}, err
 	}
 	return s.deliver(fromOutside, &g, l)
 }
 
+// Posted is a letter that has its place, and may still have to be stored.
+type Posted struct {
+	reader Reader // to be woken at once
+	added  added
+	commit *commit
+}
+
+// Wait returns when the letter is stored as safely as the server stores. The caller must wake the reader that is
+// returned, if any, soon; one wake will do for many letters. The error is [ErrUnavailable]: the letter is not
+// stored, or not yet.
+func (p *Posted) Wait() (Reader, error) {
+	if p.commit == nil {
+		return p.reader, nil
+	}
+	if err := p.commit.wait(); err != nil {
+		return nil, err
+	}
+	return p.added.box.stored(p.added.seq), nil
+}
+
 // deliver checks the letter and puts it where it belongs.
-func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Reader, error) {
-	now := time.Now()
+func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Posted, error) {
+	var none Posted
+	now := s.clock.now()
 	right := address.Send
 	if l.Kind == mailbox.KindCall {
 		right = address.Call
 	}
-	if err := g.Permit(right, now); err != nil {
-		return nil, err
+	if err := g.Permit(right, time.Now()); err != nil {
+		return none, err
 	}
 	if err := l.check(&s.limits); err != nil {
-		return nil, err
+		return none, err
 	}
 	if err := s.limits.CheckBody(l.Body); err != nil {
-		return nil, err
+		return none, err
 	}
 	if err := g.PermitBody(l.Body); err != nil {
-		return nil, err
+		return none, err
 	}
 	if s.bytes.Load()+int64(len(l.Body)) > s.maxBytes {
-		return nil, ErrOverloaded
+		return none, ErrOverloaded
 	}
 	msg := mailbox.Message{Body: bytes.Clone(l.Body)}
 	mailbox.OneLine(msg.Body)
@@ -119,36 +144,56 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Read
 		msg.Meta = &meta
 	}
 	if g.Kind() == address.Process {
-		return nil, s.queueFor(ctx, string(g.Name()), msg)
+		return none, s.queueFor(ctx, string(g.Name()), msg)
 	}
 	b, err := s.box(g.Mailbox())
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return b.append(msg, name, now)
+	return b.append(msg, l.Name, now)
 }
 
-func (b *box) append(msg mailbox.Message, name string, now time.Time) (Reader, error) {
+func (b *box) append(msg mailbox.Message, name string, now time.Time) (Posted, error) {
 	var hash mailbox.NameHash
 	if name != "" {
 		hash = mailbox.HashName(name)
 	}
+	if err := b.log.ready(); err != nil {
+		return Posted{}, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.why != nil {
-		return nil, b.why
+		return Posted{}, b.why
 	}
 	if b.stopped {
-		return nil, ErrShuttingDown
+		return Posted{}, ErrShuttingDown
 	}
 	_, before := b.mail.Len()
-	_, stored, err := b.mail.Append(msg, hash, now)
+	at, stored, err := b.mail.Append(msg, hash, now)
 	_, after := b.mail.Len()
 	b.server.account(after - before) // a message that was refused may have made others go
-	if err != nil || !stored || b.sub == nil {
-		return nil, err
+	if err != nil {
+		return Posted{}, err
 	}
-	return b.sub.reader, nil
+	if b.log != nil {
+		return b.post(msg, hash, at.Seq, stored), nil
+	}
+	if !stored || b.sub == nil {
+		return Posted{}, nil
+	}
+	return Posted{reader: b.sub.reader}, nil
+}
+
+// post has a message stored that was appended just now. One that is a repetition waits for all that came before,
+// for what it repeats may still be under way.
+func (b *box) post(msg mailbox.Message, name mailbox.NameHash, seq uint64, isNew bool) Posted {
+	if !isNew {
+		return Posted{added: added{b, seq}, commit: b.log.newest()}
+	}
+	msg.Seq = seq
+	r := mailbox.Record{Type: mailbox.Appended, Mailbox: b.id, Message: msg, Name: name, Floor: b.mail.Floor()}
+	return Posted{added: added{b, seq}, commit: b.log.addFor(b, &r)}
 }
 
 // ValidName reports whether name can be an idempotency key or a ref: 1 to 128 printable ASCII characters.

@@ -17,7 +17,10 @@ import (
 
 // Options configure a [Server]. Only Keys is needed.
 type Options struct {
-	Keys         *address.Ring
+	Keys *address.Ring
+	// Log is where mailboxes outlive the process; nil: they do not. The server has it for itself and closes it.
+	Log          mailbox.Log
+	Snapshot     int64          // bytes that the log may grow by, at least, until it is written anew and trimmed; 64 MiB
 	Limits       mailbox.Limits // of each mailbox
 	MaxMailboxes int            // 1,000,000
 	MaxBytes     int64          // of bodies that wait in mailboxes and queues, together; 1 GiB
@@ -33,8 +36,11 @@ type Server struct {
 	limits       mailbox.Limits
 	maxMailboxes int64
 	maxBytes     int64
+	snapshot     int64
 	queue        int
 	log          *slog.Logger
+	clock        clock
+	journal      *journal // nil: nothing outlives the process
 	asleep       *wheel.Wheel[*box]
 	done         chan struct{}
 	background   sync.WaitGroup
@@ -66,8 +72,10 @@ func New(o Options) (*Server, error) {
 		limits:       o.Limits.WithDefaults(),
 		maxMailboxes: 1_000_000,
 		maxBytes:     1 << 30,
+		snapshot:     64 << 20,
 		queue:        1000,
 		log:          o.Logger,
+		clock:        clock{time.Now()},
 		done:         make(chan struct{}),
 	}
 	if o.MaxMailboxes > 0 {
@@ -75,6 +83,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.MaxBytes > 0 {
 		s.maxBytes = o.MaxBytes
+	}
+	if o.Snapshot > 0 {
+		s.snapshot = o.Snapshot
 	}
 	if o.Queue > 0 {
 		s.queue = o.Queue
@@ -88,7 +99,13 @@ func New(o Options) (*Server, error) {
 	s.processes.init()
 	s.SetConfig(struct{}{})
 	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
-	s.asleep = wheel.New[*box](tick, time.Now())
+	s.asleep = wheel.New[*box](tick, s.clock.now())
+	if o.Log != nil {
+		if err := s.recover(o.Log); err != nil {
+			return nil, err
+		}
+		s.background.Go(s.keepLogShort)
+	}
 	s.background.Go(func() { s.asleep.Run(s.done, s.expire) })
 	return s, nil
 }
@@ -129,6 +146,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	})
 	return err
+}
+
+// Stop stores what is left to store, until ctx ends, and lets go of the log. Call it after [Server.Shutdown], when
+// the readers are gone.
+func (s *Server) Stop(ctx context.Context) error {
+	if s.journal == nil {
+		return nil
+	}
+	if err := s.journal.stop(ctx); err != nil {
+		return fmt.Errorf("server: stop: %w", err)
+	}
+	return nil
 }
 
 // account counts the bytes that a mailbox or queue took or gave back.

@@ -55,14 +55,16 @@ func TestStress(t *testing.T) {
 						if rnd.IntN(8) == 0 {
 							l.Name = fmt.Sprint("n", rnd.IntN(5))
 						}
-						r, err := s.Post(m.Address.String(), l)
+						posted, err := s.Post(m.Address.String(), l)
 						switch {
 						case ended(err):
 							renew(i, m)
 						case err != nil && !errors.Is(err, mailbox.ErrFull):
 							t.Errorf("Post = %v", err)
-						case r != nil:
-							r.Wake()
+						case err == nil:
+							if r, _ := posted.Wait(); r != nil {
+								r.Wake()
+							}
 						}
 					}
 				})
@@ -119,7 +121,7 @@ func TestStress(t *testing.T) {
 			wg.Wait()
 			for i := range s.shards {
 				for _, b := range s.shards[i].all() {
-					if err := b.end(ErrClosed, func() bool { return true }); err != nil && !ended(err) {
+					if _, err := b.end(ErrClosed, func() bool { return true }); err != nil && !ended(err) {
 						t.Errorf("end = %v", err)
 					}
 				}

@@ -64,6 +64,9 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	if b.server.stopping.Load() {
 		return nil, ErrShuttingDown
 	}
+	if err := b.log.ready(); err != nil {
+		return nil, err
+	}
 	from := b.mail.Start()
 	if after != nil {
 		if err := b.mail.Check(*after); err != nil {
@@ -78,6 +81,7 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	}
 	b.mail.Hold(sub.hold)
 	b.mail.Wake()
+	b.note(&mailbox.Record{Type: mailbox.Awoke, Hold: sub.hold})
 	b.server.asleep.Stop(&b.expiry)
 	before, b.sub = b.sub, sub
 	return before, nil
@@ -97,7 +101,11 @@ func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) {
 	defer b.mu.Unlock()
 	if b.sub == sub {
 		_, before := b.mail.Len()
-		b.mail.After(sub.at, time.Now())(f)
+		for m, err := range b.mail.After(sub.at, b.server.clock.now()) {
+			if m != nil && m.Seq > b.visible || !f(m, err) {
+				break
+			}
+		}
 		_, after := b.mail.Len()
 		b.server.account(after - before) // what expired is gone
 	}
@@ -124,9 +132,10 @@ func (sub *Subscription) Close() {
 	if b.sub != sub {
 		return
 	}
-	now := time.Now()
+	now := b.server.clock.now()
 	b.sub = nil
 	b.mail.Sleep(now)
+	b.note(&mailbox.Record{Type: mailbox.Slept})
 	if !b.stopped {
 		b.server.asleep.Set(&b.expiry, now.Add(b.server.limits.Asleep))
 	}

@@ -82,11 +82,11 @@ func BenchmarkPump(b *testing.B) {
 	l := server.Letter{Body: []byte(`{"type":"ping"}`)}
 	b.ReportAllocs()
 	for b.Loop() {
-		r, err := s.office.Post(o.Address, &l)
+		posted, err := s.office.Post(o.Address, &l)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if r != nil {
+		if r, _ := posted.Wait(); r != nil {
 			r.Wake()
 		}
 	}

@@ -29,6 +29,7 @@ var kinds = []struct {
 	{server.ErrTakenOver, problem.TakenOver, 0},
 	{server.ErrNotAMailbox, problem.MissingRight, 0},
 	{server.ErrFull, problem.Full, time.Second},
+	{server.ErrUnavailable, problem.Unavailable, 2 * time.Second},
 	{server.ErrOverloaded, problem.Overloaded, 5 * time.Second},
 	{server.ErrShuttingDown, problem.ShuttingDown, 2 * time.Second},
 	{mailbox.ErrFull, problem.Full, time.Second},

@@ -19,7 +19,11 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	to := r.URL.Path[len(h.sendPrefix):]
 	b := bodies.Get().(*body)
 	defer b.release()
-	reader, err := h.post(to, r, b)
+	posted, err := h.post(to, r, b)
+	var reader server.Reader
+	if err == nil {
+		reader, err = posted.Wait()
+	}
 	if err != nil {
 		discard(r)
 		h.refuse(w, err)
@@ -31,29 +35,29 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func (h *Handler) post(to string, r *http.Request, b *body) (server.Reader, error) {
+func (h *Handler) post(to string, r *http.Request, b *body) (posted server.Posted, err error) {
 	if typ := r.Header.Get("Content-Type"); !jsonType(typ) {
-		return nil, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
+		return posted, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
 	}
 	letter := server.Letter{Name: r.Header.Get("Idempotency-Key")}
 	letter.Trace = r.Header.Get("Traceparent")
 	if ttl := r.Header.Get("Ttl"); ttl != "" {
 		d, err := parseTTL(ttl)
 		if err != nil {
-			return nil, err
+			return posted, err
 		}
 		letter.TTL = d
 	}
 	limits := h.office.Limits()
 	if err := b.read(r, limits.Body); err != nil {
-		return nil, err
+		return posted, err
 	}
 	letter.Body = b.b
-	reader, err := h.office.Post(to, &letter)
+	posted, err = h.office.Post(to, &letter)
 	if errors.Is(err, server.ErrEnvelope) { // of an envelope's members, a header gives no other
 		err = malformed("Traceparent: want one as W3C Trace Context has it")
 	}
-	return reader, err
+	return posted, err
 }
 
 // jsonType reports whether a body of that content type is taken for JSON.

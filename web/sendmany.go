@@ -78,9 +78,17 @@ type upload struct {
 	maxLine int
 
 	in      []byte          // read, and not yet taken for a line
+	taken   []taken         // lines that are not answered yet
 	out     []byte          // answers to write
 	awake   []server.Reader // to be woken
 	tooLong bool            // within a line whose head was refused
+}
+
+// taken is a line that has its place, or was refused.
+type taken struct {
+	id     string
+	posted server.Posted
+	err    error
 }
 
 const (
@@ -97,7 +105,8 @@ func (u *upload) release() {
 		return
 	}
 	clear(u.awake[:cap(u.awake)])
-	*u = upload{in: u.in[:0], out: u.out[:0], awake: u.awake[:0]}
+	clear(u.taken[:cap(u.taken)])
+	*u = upload{in: u.in[:0], taken: u.taken[:0], out: u.out[:0], awake: u.awake[:0]}
 	uploads.Put(u)
 }
 
@@ -109,7 +118,7 @@ func (u *upload) run() {
 		if err == io.EOF {
 			u.lastLine()
 		}
-		u.wake()
+		u.settle()
 		if err != nil {
 			u.flush()
 			return
@@ -168,25 +177,40 @@ func (u *upload) line(line []byte) {
 		return // a sign of life
 	}
 	if len(line) > u.maxLine {
-		u.answer("", &problem.Problem{Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes"})
+		u.taken = append(u.taken, taken{err: &problem.Problem{Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes"}})
 		return
 	}
 	l, err := parseLine(line)
-	if err != nil {
-		u.answer(l.letter.Name, err)
-		return
+	var posted server.Posted
+	if err == nil {
+		posted, err = u.h.office.Post(l.to, &l.letter)
 	}
-	reader, err := u.h.office.Post(l.to, &l.letter)
 	if errors.Is(err, server.ErrName) || errors.Is(err, server.ErrTTL) { // members of the line, as others are
 		err = malformedLine(err.Error())
 	}
-	u.answer(l.letter.Name, err)
-	if reader == nil || slices.Contains(u.awake, reader) {
-		return
+	u.taken = append(u.taken, taken{l.letter.Name, posted, err})
+}
+
+// settle answers the lines in their order, each once its message is stored. Those that came together were stored
+// together, so that it waits for the first one only.
+func (u *upload) settle() {
+	for i := range u.taken {
+		t := &u.taken[i]
+		if t.err != nil {
+			u.answer(t.id, t.err)
+			continue
+		}
+		reader, err := t.posted.Wait()
+		u.answer(t.id, err)
+		if reader == nil || slices.Contains(u.awake, reader) {
+			continue
+		}
+		if u.awake = append(u.awake, reader); len(u.awake) == maxAwake {
+			u.wake()
+		}
 	}
-	if u.awake = append(u.awake, reader); len(u.awake) == maxAwake {
-		u.wake()
-	}
+	u.taken = u.taken[:0]
+	u.wake()
 }
 
 // wake lets the readers know; messages for one reader that came together are written together.

@@ -62,10 +62,11 @@ func TestStalledReaders(t *testing.T) {
 	for n := range rounds {
 		for i := range readers {
 			sent := time.Now()
-			w, err := s.office.Post(readers[i].o.Address, &server.Letter{Body: fmt.Appendf(nil, `"%d %d %s"`, i, n, pad)})
+			posted, err := s.office.Post(readers[i].o.Address, &server.Letter{Body: fmt.Appendf(nil, `"%d %d %s"`, i, n, pad)})
 			if err != nil {
 				t.Fatal(err)
 			}
+			w, _ := posted.Wait()
 			w.Wake()
 			longest = max(longest, time.Since(sent))
 		}

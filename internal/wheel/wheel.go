@@ -19,7 +19,8 @@ type Item[T any] struct {
 
 // Wheel holds items until they are due. Make one with [New].
 type Wheel[T any] struct {
-	tick time.Duration
+	tick  time.Duration
+	start time.Time
 
 	mu    sync.Mutex
 	heads [slots]Item[T]
@@ -28,7 +29,7 @@ type Wheel[T any] struct {
 
 // New returns a wheel that is exact to a tick, which begins to turn at now.
 func New[T any](tick time.Duration, now time.Time) *Wheel[T] {
-	w := &Wheel[T]{tick: tick}
+	w := &Wheel[T]{tick: tick, start: now}
 	w.now = w.ticks(now)
 	for i := range w.heads {
 		h := &w.heads[i]
@@ -93,7 +94,7 @@ func (w *Wheel[T]) Turn(now time.Time, f func(T)) {
 	}
 }
 
-// Run turns the wheel until done is closed.
+// Run turns the wheel until done is closed, by a clock that goes on from New's now whatever happens to the system's.
 func (w *Wheel[T]) Run(done <-chan struct{}, f func(T)) {
 	ticker := time.NewTicker(w.tick)
 	defer ticker.Stop()
@@ -101,8 +102,8 @@ func (w *Wheel[T]) Run(done <-chan struct{}, f func(T)) {
 		select {
 		case <-done:
 			return
-		case now := <-ticker.C:
-			w.Turn(now, f)
+		case <-ticker.C:
+			w.Turn(w.start.Add(time.Since(w.start)), f)
 		}
 	}
 }

@@ -49,6 +49,7 @@ export type ErrorCode =
   | 'too-many-opens'
   | 'internal'
   | 'shutting-down'
+  | 'unavailable'
   | 'overloaded'
   | (string & {});
 

@@ -68,6 +68,7 @@ var (
 	TooManyOpens      = kind(429, "too-many-opens", "Too many mailboxes opened from this client address")
 	Internal          = kind(500, "internal", "Internal error")
 	ShuttingDown      = kind(503, "shutting-down", "The server is shutting down")
+	Unavailable       = kind(503, "unavailable", "Nothing can be stored at the moment")
 	Overloaded        = kind(503, "overloaded", "The server holds as much as it may")
 )
 

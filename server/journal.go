@@ -1,0 +1,301 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// journal is the server's end of its log. Records that come while an entry is being stored gather in the next
+// one: under load, many messages share the cost of one write to the disk.
+type journal struct {
+	log   mailbox.Log
+	clock clock
+	slog  *slog.Logger
+
+	ctx     context.Context // of run
+	cancel  context.CancelFunc
+	kick    chan struct{}
+	done    chan struct{} // closed when run has returned
+	stalled atomic.Bool   // entries cannot be stored now
+	pending atomic.Int64  // bytes of records that wait to be stored
+	written atomic.Int64  // what the log costs its next reader, in bytes, since it was last trimmed
+
+	mu      sync.Mutex
+	current *commit   // is being stored, or was the last one that was
+	queue   []*commit // the last one is being gathered
+	ended   error     // nothing is taken any more
+
+	// owned by run
+	last  uint64 // place of the newest entry
+	floor uint64 // up to here the log may be trimmed
+}
+
+const (
+	// impatience is how long an entry may take until those who wait for it are told that they wait in vain.
+	impatience = time.Second
+	// retryStore is how long run waits between attempts to store an entry that was refused.
+	retryStore = 200 * time.Millisecond
+	// entryCost is what an entry costs a reader of the log, beside its bytes, in bytes.
+	entryCost = 200
+	// maxPending is how many bytes of records may wait to be stored.
+	maxPending = 64 << 20
+)
+
+// commit is records that are stored together, as one entry.
+type commit struct {
+	entry []byte // room for the header, then the records
+	added []added
+	floor uint64 // to be announced, if above 0
+	seq   uint64 // its place, once it is stored
+
+	told bool          // done is closed
+	err  error         // why it was not stored in time
+	done chan struct{} // closed when those who wait may go on
+}
+
+// added is a message that a commit stores.
+type added struct {
+	box *box
+	seq uint64
+}
+
+// wait returns when the records are stored. The error is [ErrUnavailable] if that takes too long, when they may
+// still be stored later. A nil commit is stored.
+func (c *commit) wait() error {
+	if c == nil {
+		return nil
+	}
+	<-c.done
+	return c.err
+}
+
+func newJournal(log mailbox.Log, clock clock, from mailbox.Replayed, slog *slog.Logger) *journal {
+	j := &journal{log: log, clock: clock, floor: from.Floor, slog: slog, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+	j.written.Store(int64(from.Bytes + from.Entries*entryCost))
+	go j.run()
+	return j
+}
+
+// add notes a record, in the order of the calls, and returns what to wait for.
+func (j *journal) add(r *mailbox.Record) *commit { return j.addFor(nil, r) }
+
+// addFor notes a record of a message in b, which becomes visible once it is stored.
+func (j *journal) addFor(b *box, r *mailbox.Record) *commit {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := j.gathering()
+	before := len(c.entry)
+	c.entry = r.AppendTo(c.entry)
+	size := len(c.entry) - before
+	if len(c.entry) > j.log.MaxEntry() && before > mailbox.EntryHeaderSize {
+		next := j.begin()
+		next.entry = append(next.entry, c.entry[before:]...)
+		c.entry = c.entry[:before]
+		c = next
+	}
+	j.pending.Add(int64(size))
+	if b != nil {
+		c.added = append(c.added, added{b, r.Message.Seq})
+	}
+	return c
+}
+
+// announce stores, with what is gathered, that the log may be trimmed up to floor; with 0 it only waits.
+func (j *journal) announce(ctx context.Context, floor uint64) error {
+	j.mu.Lock()
+	c := j.gathering()
+	c.floor = max(c.floor, floor)
+	j.mu.Unlock()
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// gathering returns the commit that takes what comes next; mu is held.
+func (j *journal) gathering() *commit {
+	if n := len(j.queue); n > 0 {
+		return j.queue[n-1]
+	}
+	return j.begin()
+}
+
+func (j *journal) begin() *commit {
+	c := &commit{entry: make([]byte, mailbox.EntryHeaderSize, 1024), done: make(chan struct{})}
+	j.queue = append(j.queue, c)
+	switch {
+	case j.ended != nil:
+		c.tell(j.ended)
+	case j.stalled.Load():
+		c.tell(ErrUnavailable)
+	}
+	select {
+	case j.kick <- struct{}{}:
+	default:
+	}
+	return c
+}
+
+// take returns the oldest commit that is not stored; nil if there is none.
+func (j *journal) take() *commit {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.queue) == 0 {
+		return nil
+	}
+	c := j.queue[0]
+	j.queue[0] = nil
+	j.queue = j.queue[1:]
+	j.current = c
+	return c
+}
+
+// newest returns the commit of the newest record.
+func (j *journal) newest() *commit {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if n := len(j.queue); n > 0 {
+		return j.queue[n-1]
+	}
+	return j.current
+}
+
+// run stores one commit after the other.
+func (j *journal) run() {
+	defer close(j.done)
+	for {
+		select {
+		case <-j.kick:
+		case <-j.ctx.Done():
+			j.end(ErrShuttingDown)
+			return
+		}
+		for c := j.take(); c != nil; c = j.take() {
+			if err := j.store(c); err != nil {
+				j.settle(c, err)
+				j.end(err)
+				return
+			}
+		}
+	}
+}
+
+// store tries until the commit is stored, or can never be.
+func (j *journal) store(c *commit) error {
+	if len(c.entry) == mailbox.EntryHeaderSize && c.floor == 0 {
+		j.settle(c, nil)
+		return nil
+	}
+	j.floor = max(j.floor, c.floor)
+	header := mailbox.EntryHeader{Clock: j.clock.now(), Prev: j.last, Floor: j.floor}
+	header.Put(c.entry)
+	for {
+		ctx, cancel := context.WithTimeout(j.ctx, impatience)
+		seq, err := j.log.Append(ctx, c.entry)
+		cancel()
+		if err == nil {
+			j.last, c.seq = seq, seq
+			j.written.Add(int64(len(c.entry)) + entryCost)
+			j.recovered()
+			j.settle(c, nil)
+			return nil
+		}
+		if errors.Is(err, mailbox.ErrSealed) {
+			return err
+		}
+		j.stall(c, err)
+		select {
+		case <-time.After(retryStore):
+		case <-j.ctx.Done():
+			return ErrShuttingDown
+		}
+	}
+}
+
+// settle lets those who wait for the commit go on. If they were told already that it is not stored, and now it
+// is, its messages are shown to their readers.
+func (j *journal) settle(c *commit, err error) {
+	j.pending.Add(int64(mailbox.EntryHeaderSize - len(c.entry)))
+	j.mu.Lock()
+	told := c.told
+	if !told {
+		c.tell(err)
+	}
+	j.mu.Unlock()
+	if !told || err != nil {
+		return
+	}
+	for _, a := range c.added {
+		if r := a.box.stored(a.seq); r != nil {
+			r.Wake()
+		}
+	}
+}
+
+// stall lets everybody know who waits that nothing can be stored now.
+func (j *journal) stall(c *commit, err error) {
+	if !j.stalled.Swap(true) {
+		j.slog.Error("the log takes nothing; senders are refused until it does", "error", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, c := range append([]*commit{c}, j.queue...) {
+		if !c.told {
+			c.tell(ErrUnavailable)
+		}
+	}
+}
+
+func (j *journal) recovered() {
+	if j.stalled.Load() {
+		j.stalled.Store(false)
+		j.slog.Info("the log takes entries again")
+	}
+}
+
+// end takes nothing any more.
+func (j *journal) end(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ended = err
+	for _, c := range j.queue {
+		if !c.told {
+			c.tell(err)
+		}
+	}
+	j.queue = nil
+}
+
+// ready returns [ErrUnavailable] while nothing can be stored, or too much waits for it.
+func (j *journal) ready() error {
+	if j != nil && (j.stalled.Load() || j.pending.Load() > maxPending) {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// stop stores what is left to store, until ctx ends, and lets go of the log.
+func (j *journal) stop(ctx context.Context) error {
+	err := j.announce(ctx, 0)
+	j.cancel()
+	<-j.done
+	if err == nil && j.last != 0 {
+		err = j.log.Seal(ctx, j.log.Lane(), j.last)
+	}
+	return errors.Join(err, j.log.Close())
+}
+
+// tell lets those who wait for the commit go on; the journal's mu is held.
+func (c *commit) tell(err error) {
+	c.told, c.err = true, err
+	close(c.done)
+}

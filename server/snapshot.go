@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+const (
+	// snapshotChunk is how many bytes of a snapshot are under way at once, so that senders need not wait for more.
+	snapshotChunk = 256 << 10
+	// snapshotCheck is how often the log's growth is looked at.
+	snapshotCheck = time.Second
+	// restatedCost is about how long a mailbox without messages is in the log, in bytes.
+	restatedCost = 64
+)
+
+// keepLogShort takes a snapshot whenever the log has grown by more than what is in the mailboxes: then, on average,
+// each byte is written twice, and a restart reads three times what it needs at most.
+func (s *Server) keepLogShort() {
+	ticker := time.NewTicker(snapshotCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-ticker.C:
+		}
+		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
+		if s.journal.written.Load() < max(s.snapshot, 2*live) || s.journal.ready() != nil {
+			continue
+		}
+		if err := s.Snapshot(context.Background()); err != nil {
+			s.log.Error("the log was not shortened", "error", err)
+		}
+	}
+}
+
+// Snapshot writes all that the log must say to its end, while the server goes on, and trims what came before. A
+// mailbox that changes meanwhile is changed by the records that follow its own in the snapshot.
+func (s *Server) Snapshot(ctx context.Context) error {
+	began := time.Now()
+	j := s.journal
+	if j == nil {
+		return nil
+	}
+	before := j.written.Load()
+	w := &snapshotWriter{journal: j}
+	// one record that changes nothing, so that the first entry is known even if there is nothing to say
+	w.add(&mailbox.Record{Type: mailbox.Slept})
+	if err := w.flush(); err != nil {
+		return fmt.Errorf("server: snapshot: %w", err)
+	}
+	first := w.first
+	s.gone.each(func(id uuid.UUID, why error) {
+		w.add(&mailbox.Record{Type: mailbox.Ended, Mailbox: id, Reason: reasons[why]})
+	})
+	for i := range s.shards {
+		for _, b := range s.shards[i].all() {
+			b.restate(w)
+			if err := w.flushIfFull(); err != nil {
+				return fmt.Errorf("server: snapshot: %w", err)
+			}
+		}
+	}
+	if err := w.flush(); err != nil {
+		return fmt.Errorf("server: snapshot: %w", err)
+	}
+	// whoever reads the log must know that nothing is missing before first, or it would be taken for damaged
+	if err := j.announce(ctx, first); err != nil {
+		return fmt.Errorf("server: snapshot: %w", err)
+	}
+	if err := j.log.Trim(ctx, first); err != nil {
+		return fmt.Errorf("server: snapshot: %w", err)
+	}
+	j.written.Add(-before)
+	s.log.Info("snapshot", "first", first, "bytes", w.bytes, "took", time.Since(began))
+	return nil
+}
+
+// restate adds the mailbox's records, with none of another change between them.
+func (b *box) restate(w *snapshotWriter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.why != nil {
+		return
+	}
+	records := b.mail.State(b.id, b.config, b.server.clock.now())
+	for i := range records {
+		w.add(&records[i])
+	}
+}
+
+// snapshotWriter adds records to the journal, and waits for it.
+type snapshotWriter struct {
+	journal *journal
+	newest  *commit
+	waiting int // bytes
+	bytes   int
+	first   uint64 // place of the first entry
+}
+
+func (w *snapshotWriter) add(r *mailbox.Record) {
+	w.newest = w.journal.add(r)
+	size := len(r.Message.Body) + len(r.Config) + restatedCost
+	w.waiting += size
+	w.bytes += size
+}
+
+func (w *snapshotWriter) flushIfFull() error {
+	if w.waiting < snapshotChunk {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *snapshotWriter) flush() error {
+	w.waiting = 0
+	if err := w.newest.wait(); err != nil {
+		return err
+	}
+	if w.first == 0 {
+		w.first = w.newest.seq
+	}
+	return nil
+}
