@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"crypto/sha256"
+	"slices"
 	"time"
 )
 
@@ -20,8 +21,11 @@ type name struct {
 	at   int64 // seconds since 1970
 }
 
-// HashName returns what is kept of a name, which is never zero.
+// HashName returns what is kept of a name; the zero value for an empty one, which is none.
 func HashName(s string) NameHash {
+	if s == "" {
+		return NameHash{}
+	}
 	sum := sha256.Sum256([]byte(s))
 	return NameHash(sum[:])
 }
@@ -39,6 +43,10 @@ func (n *names) add(h NameHash, now time.Time, l *Limits) {
 	n.forget(now.Add(-l.NameWindow).Unix(), l.Names-1)
 	if n.seen == nil {
 		n.seen = make(map[NameHash]struct{})
+	}
+	if _, again := n.seen[h]; again { // records of a time when names were remembered for less long
+		i := slices.IndexFunc(n.order[n.next:], func(n name) bool { return n.hash == h })
+		n.order = slices.Delete(n.order, n.next+i, n.next+i+1)
 	}
 	n.seen[h] = struct{}{}
 	n.order = append(n.order, name{h, now.Unix()})

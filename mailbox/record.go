@@ -97,7 +97,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 		b = binary.AppendUvarint(b, r.Floor)
 		b = binary.AppendUvarint(b, r.Last)
 		b = append(b, flag(r.Hold))
-		b = binary.AppendUvarint(b, uint64(max(r.Asleep.Milliseconds()+1, 0)))
+		b = appendAsleep(b, r.Asleep)
 		b = binary.AppendUvarint(b, uint64(len(r.Names)))
 		for _, n := range r.Names {
 			b = append(b, n.Hash[:]...)
@@ -114,6 +114,13 @@ func flag(set bool) byte {
 		return 1
 	}
 	return 0
+}
+
+func appendAsleep(b []byte, d time.Duration) []byte {
+	if d < 0 {
+		return append(b, 0)
+	}
+	return binary.AppendUvarint(b, uint64(d/time.Millisecond)+1)
 }
 
 func appendConfig(b, config []byte) []byte {
@@ -375,6 +382,9 @@ func (m *Mailbox) applyAppended(r *Record, at time.Time) error {
 	}
 	m.floor = max(m.floor, r.Floor)
 	m.last++
+	if !m.fits(len(r.Message.Body)) {
+		m.expire(at) // as Append did; no record tells of it
+	}
 	m.keep(r.Message)
 	m.remember(r.Name, at)
 	return nil

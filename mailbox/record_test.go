@@ -1,0 +1,480 @@
+package mailbox
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	recordID   = [16]byte([]byte("0123456789abcdef"))
+	recordName = NameHash([]byte("ABCDEFGHIJKLMNOP"))
+)
+
+// golden is the log's format: a record, and its bytes in hexadecimal after the mailbox, where N stands for recordName.
+var golden = map[string]struct {
+	record Record
+	bytes  string
+}{
+	"opened":            {Record{Type: Opened, Epoch: 0x5f3a9c1b}, "9bb8eaf905 00"},
+	"opened, no config": {Record{Type: Opened, Epoch: 1<<32 - 1, Config: []byte{}}, "ffffffff0f 01"},
+	"opened, config":    {Record{Type: Opened, Config: []byte("{}")}, "00 03 7b7d"},
+	"appended":          {Record{Type: Appended, Message: Message{Seq: 1, Body: []byte("7")}}, "00 01 00 01 37"},
+	"appended, name":    {Record{Type: Appended, Floor: 299, Message: Message{Seq: 300, Body: []byte("7")}, Name: recordName}, "ab02 ac02 01 N 01 37"},
+	"appended, expires": {Record{Type: Appended, Message: Message{Seq: 1, Body: []byte("7"), Expires: 1_800_000_000}}, "00 01 02 80a4a7da06 01 37"},
+	"appended, meta": {
+		Record{Type: Appended, Message: Message{Seq: 1, Body: []byte("7"), Meta: &Meta{Kind: KindCall, Ref: "r", Reply: "re", Trace: "t", Via: []string{"a", "", "bc"}}}},
+		"00 01 04 01 01 72 02 7265 01 74 03 01 61 00 02 6263 01 37",
+	},
+	"appended, all": {
+		Record{Type: Appended, Floor: 1, Name: recordName, Message: Message{Seq: 2, Body: []byte("[]"), Expires: 1, Meta: &Meta{Kind: KindReply}}},
+		"01 02 07 N 01 02 00 00 00 00 02 5b5d",
+	},
+	"acked":       {Record{Type: Acked, Seq: 1<<64 - 1}, "ffffffffffffffffff01"},
+	"awoke":       {Record{Type: Awoke}, "00"},
+	"awoke, hold": {Record{Type: Awoke, Hold: true}, "01"},
+	"slept":       {Record{Type: Slept}, ""},
+	"closed":      {Record{Type: Ended, Reason: Closed}, "01"},
+	"expired":     {Record{Type: Ended, Reason: Expired}, "02"},
+	"restated, awake": {
+		Record{Type: Restated, Epoch: 1, Config: []byte("{}"), Seq: 2, Floor: 3, Last: 4, Hold: true, Asleep: -time.Millisecond},
+		"01 03 7b7d 02 03 04 01 00 00",
+	},
+	"restated, asleep": {
+		Record{Type: Restated, Asleep: 299 * time.Millisecond, Names: []Name{{recordName, 300 * time.Second}, {NameHash{}, 0}}},
+		"00 00 00 00 00 00 ac02 02 N ac02 00000000000000000000000000000000 00",
+	},
+	"restated, just asleep": {Record{Type: Restated}, "00 00 00 00 00 00 01 00"},
+	"kept":                  {Record{Type: Kept, Message: Message{Seq: 5, Body: []byte("7"), Expires: 2, Meta: &Meta{Ref: "r"}}}, "05 06 02 00 01 72 00 00 00 01 37"},
+}
+
+// encoded returns the bytes of a record of recordID, written as in golden.
+func encoded(t testing.TB, r RecordType, text string) []byte {
+	t.Helper()
+	text = strings.NewReplacer(" ", "", "N", hex.EncodeToString(recordName[:])).Replace(text)
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Concat([]byte{byte(r)}, recordID[:], b)
+}
+
+func TestRecordFormat(t *testing.T) {
+	types := make(map[RecordType]bool)
+	for name, g := range golden {
+		types[g.record.Type] = true
+		t.Run(name, func(t *testing.T) {
+			g.record.Mailbox = recordID
+			want := encoded(t, g.record.Type, g.bytes)
+			if got := g.record.AppendTo([]byte("before"))[len("before"):]; !bytes.Equal(got, want) {
+				t.Errorf("AppendTo =\n%x, want\n%x", got, want)
+			}
+			r, rest, err := ParseRecord(append(want, "after"...))
+			if err != nil || !reflect.DeepEqual(r, g.record) || string(rest) != "after" {
+				t.Fatalf("ParseRecord = %+v, %q, %v; want\n%+v", r, rest, err, g.record)
+			}
+			_, _ = append(r.Message.Body, '!'), append(r.Config, '!')
+			if string(rest) != "after" {
+				t.Errorf("what is appended to a part of the record goes into the next one: %q", rest)
+			}
+			for n := range want {
+				if r, _, err := ParseRecord(want[:n]); !errors.Is(err, ErrRecord) {
+					t.Errorf("its first %d bytes are %+v, %v; want ErrRecord", n, r, err)
+				}
+			}
+		})
+	}
+	if len(types) != 8 {
+		t.Errorf("%d types of records were tried, want 8", len(types))
+	}
+}
+
+func TestAwakeIsAnyNegativeSleep(t *testing.T) {
+	for _, asleep := range []time.Duration{-1, -time.Millisecond, -time.Hour} {
+		r := Record{Type: Restated, Asleep: asleep}
+		if got, _, err := ParseRecord(r.AppendTo(nil)); err != nil || got.Asleep >= 0 {
+			t.Errorf("%v was read back as %v, %v", asleep, got.Asleep, err)
+		}
+	}
+}
+
+// damaged are records with a number that none can have, hostile lengths among them.
+var damaged = map[string]struct {
+	kind  RecordType
+	bytes string
+}{
+	"type 0":               {0, ""},
+	"type 9":               {9, ""},
+	"epoch of 33 bits":     {Opened, "8080808010 00"},
+	"number of 65 bits":    {Acked, "ffffffffffffffffff02"},
+	"endless number":       {Acked, "ffffffffffffffffffffffffffff"},
+	"reason 0":             {Ended, "00"},
+	"reason 3":             {Ended, "03"},
+	"unknown flag":         {Kept, "01 08 01 37"},
+	"kind 3":               {Kept, "01 04 03 00 00 00 00 01 37"},
+	"expires of 63 bits":   {Kept, "01 02 818080808080808040 01 37"},
+	"asleep of 44 bits":    {Restated, "00 00 00 00 00 00 81808080808002 00"},
+	"age of 34 bits":       {Restated, "00 00 00 00 00 00 01 01 N 8180808020"},
+	"body of 2^32":         {Kept, "01 00 8080808010 37"},
+	"body of 2^64-1":       {Kept, "01 00 ffffffffffffffffff01 37"},
+	"config of 2^64-2":     {Opened, "00 ffffffffffffffffff01 37"},
+	"ref of 2^63":          {Kept, "01 04 00 80808080808080808001 37"},
+	"2^20 names":           {Restated, "00 00 00 00 00 00 01 808040 N 00"},
+	"2^20 labels":          {Kept, "01 04 00 00 00 00 808040 00 00"},
+	"a label of 2^20":      {Kept, "01 04 00 00 00 00 02 808040 00"},
+	"more names than room": {Restated, "00 00 00 00 00 00 01 03 N 00 N 00"},
+}
+
+func TestDamagedRecord(t *testing.T) {
+	for name, d := range damaged {
+		t.Run(name, func(t *testing.T) {
+			b := encoded(t, d.kind, d.bytes)
+			if r, _, err := ParseRecord(b); !errors.Is(err, ErrRecord) {
+				t.Errorf("ParseRecord = %+v, %v; want ErrRecord", r, err)
+			}
+			checkSize(t, b)
+		})
+	}
+}
+
+// checkSize fails if parsing b, even in vain, makes far more than b.
+func checkSize(t *testing.T, b []byte) {
+	t.Helper()
+	p := &parser{b: b}
+	r := p.record()
+	size := 24*cap(r.Names) + cap(r.Message.Body) + cap(r.Config)
+	if m := r.Message.Meta; m != nil {
+		size += 16*cap(m.Via) + len(m.Ref) + len(m.Reply) + len(m.Trace)
+	}
+	if size > 64*len(b) {
+		t.Errorf("of %d bytes were made %d", len(b), size)
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	for _, g := range golden {
+		f.Add(encoded(f, g.record.Type, g.bytes))
+	}
+	for _, d := range damaged {
+		f.Add(encoded(f, d.kind, d.bytes))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkSize(t, b)
+		r, rest, err := ParseRecord(b)
+		if err != nil {
+			return
+		}
+		if len(rest) >= len(b) || !bytes.HasSuffix(b, rest) {
+			t.Fatalf("%x is left of %x", rest, b)
+		}
+		again, rest, err := ParseRecord(r.AppendTo(nil))
+		if err != nil || len(rest) > 0 || !reflect.DeepEqual(again, r) {
+			t.Errorf("%+v\nwas read back as\n%+v, %x, %v", r, again, rest, err)
+		}
+	})
+}
+
+// twins are a mailbox that lives, and one that learns of it by records only.
+type twins struct {
+	t      *testing.T
+	seed   uint64
+	rand   *rand.Rand
+	limits Limits
+	now    time.Time
+	live   *Mailbox
+	told   *Mailbox
+	// untold is set while live lacks messages without a record of it: it was full, what was delivered made room,
+	// the message did not fit all the same.
+	untold bool
+	asleep time.Duration // how far told may be off; restating rounds to milliseconds
+}
+
+func newTwins(t *testing.T, seed uint64) *twins {
+	w := &twins{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 2)), now: start.Add(123_456_789)}
+	w.limits = Limits{
+		Body: 8, Backlog: 1 + w.rand.IntN(5), BacklogBytes: 8 + w.rand.IntN(16), Names: 1 + w.rand.IntN(4),
+		NameWindow: 4 * time.Second, Asleep: time.Minute, Overflow: Overflow(seed % 2),
+	}.WithDefaults()
+	live := New(&w.limits, 0x5f3a9c1b, w.now)
+	w.live = &live
+	w.restore(Record{Type: Opened, Epoch: 0x5f3a9c1b})
+	return w
+}
+
+// stored returns the record as it comes back from a log.
+func (w *twins) stored(r Record) *Record {
+	w.t.Helper()
+	r, rest, err := ParseRecord(r.AppendTo(nil))
+	if err != nil || len(rest) > 0 {
+		w.t.Fatalf("seed %d: ParseRecord = %x, %v", w.seed, rest, err)
+	}
+	return &r
+}
+
+func (w *twins) restore(r Record) {
+	told := Restore(&w.limits, w.stored(r), w.now)
+	w.told = &told
+}
+
+func (w *twins) tell(r Record) {
+	w.t.Helper()
+	if err := w.told.Apply(w.stored(r), w.now); err != nil {
+		w.t.Fatalf("seed %d: Apply(%+v) = %v", w.seed, r, err)
+	}
+	if n, bytes := w.told.Len(); n > w.limits.Backlog || bytes > w.limits.BacklogBytes {
+		w.t.Fatalf("seed %d: after %+v it holds %d messages, %d bytes; more than %+v", w.seed, r, n, bytes, w.limits)
+	}
+}
+
+var someNames = []NameHash{HashName("a"), HashName("b"), HashName("c"), HashName("d"), HashName("e")}
+
+func (w *twins) append() {
+	msg := Message{Body: []byte("12345678")[:1+w.rand.IntN(8)]}
+	if w.rand.IntN(2) == 0 {
+		msg.Expires = w.now.Unix() + 1 + w.rand.Int64N(5)
+	}
+	if w.rand.IntN(4) == 0 {
+		msg.Meta = &Meta{Kind: Kind(w.rand.IntN(3)), Ref: "ref", Via: []string{"label"}}
+	}
+	var name NameHash
+	if w.rand.IntN(2) == 0 {
+		name = someNames[w.rand.IntN(len(someNames))]
+	}
+	floor := w.live.Floor()
+	at, stored, err := w.live.Append(msg, name, w.now)
+	switch {
+	case err != nil:
+		w.untold = w.untold || w.live.Floor() > floor
+	case stored:
+		msg.Seq = at.Seq
+		w.tell(Record{Type: Appended, Message: msg, Name: name, Floor: w.live.Floor()})
+		w.untold = false
+	}
+}
+
+func (w *twins) step() {
+	last := w.live.Last().Seq
+	switch w.rand.IntN(10) {
+	case 0, 1, 2, 3:
+		w.append()
+	case 4:
+		w.live.Delivered(w.rand.Uint64N(last + 1))
+	case 5:
+		seq := w.rand.Uint64N(last + 2) // one more than there are, too
+		w.live.Ack(seq)
+		w.tell(Record{Type: Acked, Seq: seq})
+	case 6:
+		hold := w.rand.IntN(2) == 0
+		w.live.Wake()
+		w.live.Hold(hold)
+		w.tell(Record{Type: Awoke, Hold: hold})
+	case 7:
+		w.live.Sleep(w.now)
+		w.tell(Record{Type: Slept})
+		w.asleep = 0
+	case 8:
+		w.now = w.now.Add(time.Duration(w.rand.Int64N(int64(3 * time.Second))))
+	case 9:
+		if w.rand.IntN(4) == 0 {
+			w.restate()
+		}
+	}
+}
+
+func (w *twins) restate() {
+	state := w.live.State(recordID, []byte("config"), w.now)
+	old := func(n Name) bool { return n.Age >= w.limits.NameWindow }
+	r := state[0]
+	if r.Mailbox != recordID || string(r.Config) != "config" || len(r.Names) > w.limits.Names || slices.ContainsFunc(r.Names, old) {
+		w.t.Fatalf("seed %d: restated as %+v", w.seed, r)
+	}
+	w.restore(r)
+	for _, r := range state[1:] {
+		if r.Message.expired(w.now) {
+			w.t.Fatalf("seed %d: %+v is restated, but expired", w.seed, r)
+		}
+		w.tell(r)
+	}
+	w.untold, w.asleep = false, time.Millisecond
+}
+
+// collect returns the messages that After yields, and how many it says are missing.
+func collect(m *Mailbox, seq uint64, now time.Time) (all []Message, missing uint64) {
+	for msg, err := range m.After(seq, now) {
+		var gap *GapError
+		if errors.As(err, &gap) {
+			missing = gap.Missing
+		} else {
+			all = append(all, *msg)
+		}
+	}
+	return all, missing
+}
+
+func (w *twins) compare() {
+	w.t.Helper()
+	same := func(what string, live, told any) {
+		w.t.Helper()
+		if !reflect.DeepEqual(live, told) {
+			w.t.Fatalf("seed %d: %s = %+v, and is told as %+v", w.seed, what, live, told)
+		}
+	}
+	var first uint64
+	if w.untold {
+		first = w.live.Floor()
+	}
+	for seq := first; seq <= w.live.Last().Seq; seq++ {
+		live, liveGap := collect(w.live, seq, w.now)
+		told, toldGap := collect(w.told, seq, w.now)
+		same("After", live, told)
+		same("its gap", liveGap, toldGap)
+		same("Gap", w.live.Gap(seq), w.told.Gap(seq))
+	}
+	if !w.untold {
+		n, bytes := w.live.Len()
+		toldN, toldBytes := w.told.Len()
+		same("Len", []int{n, bytes}, []int{toldN, toldBytes})
+	}
+	same("Start", w.live.Start(), w.told.Start())
+	same("Last", w.live.Last(), w.told.Last())
+	same("held", w.live.held, w.told.held)
+	for _, c := range []Cursor{w.live.Last(), w.live.Cursor(w.live.Last().Seq + 1), {Epoch: 1}} {
+		same("Check", w.live.Check(c), w.told.Check(c))
+	}
+	live, asleep := w.live.Deadline()
+	told, toldAsleep := w.told.Deadline()
+	same("whether it sleeps", asleep, toldAsleep)
+	if live.Sub(told).Abs() > w.asleep {
+		w.t.Fatalf("seed %d: Deadline = %v, and is told as %v", w.seed, live, told)
+	}
+	for _, name := range someNames {
+		same("whether a name was used", w.live.names.has(name, w.now, &w.limits), w.told.names.has(name, w.now, &w.limits))
+	}
+}
+
+func TestRecordsTellAll(t *testing.T) {
+	for seed := range uint64(400) {
+		w := newTwins(t, seed)
+		for range 200 {
+			w.step()
+			if w.rand.IntN(8) == 0 {
+				w.compare()
+			}
+		}
+		w.compare()
+	}
+}
+
+// TestUnreadRecords holds that what expired does not pile up while records are read and nobody reads messages.
+func TestUnreadRecords(t *testing.T) {
+	l := Limits{Backlog: 3, NameWindow: time.Second}.WithDefaults()
+	m := Restore(&l, &Record{Type: Opened}, start)
+	for i := range uint64(100) {
+		at := start.Add(time.Duration(i) * time.Second)
+		r := Record{Type: Appended, Message: Message{Seq: i + 1, Body: []byte("1"), Expires: at.Unix() + 2}}
+		if err := m.Apply(&r, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _ := m.Len(); n > 3 {
+		t.Errorf("it holds %d messages, want at most 3", n)
+	}
+}
+
+// TestNamesUnderOtherLimits reads names that were forgotten, and used again, where they are kept for longer.
+func TestNamesUnderOtherLimits(t *testing.T) {
+	l := Limits{NameWindow: time.Hour}.WithDefaults()
+	m := Restore(&l, &Record{Type: Opened}, start)
+	for i, use := range []struct {
+		name NameHash
+		at   time.Duration
+	}{{someNames[0], 0}, {recordName, 0}, {recordName, 11 * time.Minute}} {
+		r := Record{Type: Appended, Message: Message{Seq: uint64(i) + 1, Body: []byte("1")}, Name: use.name}
+		if err := m.Apply(&r, start.Add(use.at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []Name{{someNames[0], 30 * time.Minute}, {recordName, 19 * time.Minute}}
+	if got := m.State(recordID, nil, start.Add(30*time.Minute))[0].Names; !slices.Equal(got, want) {
+		t.Errorf("names are %v, want %v", got, want)
+	}
+	if !m.names.has(recordName, start.Add(70*time.Minute), &l) {
+		t.Error("the name was forgotten with its first use")
+	}
+	if m.names.has(recordName, start.Add(71*time.Minute), &l) {
+		t.Error("the name is remembered for longer than an hour")
+	}
+}
+
+func TestApplyRefuses(t *testing.T) {
+	kept := func(seq uint64) Record { return Record{Type: Kept, Message: Message{Seq: seq, Body: []byte("1")}} }
+	appended := func(seq uint64) Record {
+		return Record{Type: Appended, Message: Message{Seq: seq, Body: []byte("1")}}
+	}
+	for name, records := range map[string][]Record{
+		"a message twice":        {appended(10), appended(10)},
+		"a message left out":     {appended(11)},
+		"kept, beyond the last":  {kept(10)},
+		"kept twice":             {kept(8), kept(8)},
+		"kept in another order":  {kept(8), kept(7)},
+		"opened once more":       {{Type: Opened}},
+		"restated, not Restored": {{Type: Restated}},
+		"ended":                  {{Type: Ended, Reason: Closed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := Limits{}.WithDefaults()
+			m := Restore(&l, &Record{Type: Restated, Last: 9}, start)
+			last := len(records) - 1
+			for _, r := range records[:last] {
+				if err := m.Apply(&r, start); err != nil {
+					t.Fatalf("Apply(%+v) = %v", r, err)
+				}
+			}
+			if err := m.Apply(&records[last], start); !errors.Is(err, ErrRecord) {
+				t.Errorf("Apply(%+v) = %v, want ErrRecord", records[last], err)
+			}
+		})
+	}
+}
+
+func TestApplyCopiesBodies(t *testing.T) {
+	m := newMailbox(t, Limits{})
+	r := Record{Type: Appended, Message: Message{Seq: 1, Body: []byte("1")}}
+	if err := m.Apply(&r, start); err != nil {
+		t.Fatal(err)
+	}
+	r.Message.Body[0] = '2'
+	expect(t, m, 0, "1")
+}
+
+func TestResume(t *testing.T) {
+	const window = 10 * time.Minute
+	l := Limits{NameWindow: window, Asleep: time.Minute}.WithDefaults()
+	then := start.Add(5 * time.Second)
+	r := Record{Type: Restated, Asleep: 20 * time.Second, Names: []Name{{someNames[0], 9 * time.Minute}, {someNames[1], 0}}}
+	for _, pause := range []time.Duration{time.Hour, -time.Hour} {
+		now := then.Add(pause)
+		m := Restore(&l, &r, then)
+		m.Resume(then, now)
+		if d, ok := m.Deadline(); !ok || d.Sub(now) != 40*time.Second {
+			t.Errorf("after a pause of %v: it sleeps for another %v, %v; want 40s", pause, d.Sub(now), ok)
+		}
+		for i, left := range []time.Duration{time.Minute, window} {
+			if !m.names.has(someNames[i], now.Add(left-time.Second), &l) || m.names.has(someNames[i], now.Add(left), &l) {
+				t.Errorf("after a pause of %v: name %d is not remembered for another %v", pause, i, left)
+			}
+		}
+
+		awake := Restore(&l, &Record{Type: Restated, Asleep: -1}, then)
+		awake.Resume(then, now)
+		if d, ok := awake.Deadline(); !ok || d.Sub(now) != time.Minute {
+			t.Errorf("after a pause of %v, without its reader: it sleeps for %v, %v; want 1m", pause, d.Sub(now), ok)
+		}
+	}
+}

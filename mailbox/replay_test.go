@@ -1,0 +1,229 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// memLog is a [Log] of a slice. Tests take entries out of it, too.
+type memLog struct {
+	Log     // what nothing here calls
+	entries []Entry
+	last    uint64
+}
+
+func (l *memLog) add(e Entry) uint64 {
+	l.last++
+	e.Seq = l.last
+	l.entries = append(l.entries, e)
+	return e.Seq
+}
+
+func (l *memLog) seal(lane string) { l.add(Entry{Lane: lane, Seal: true}) }
+
+// lose removes the entry seq as no Log should.
+func (l *memLog) lose(seq uint64) {
+	l.entries = slices.DeleteFunc(l.entries, func(e Entry) bool { return e.Seq == seq })
+}
+
+func (l *memLog) Trim(_ context.Context, seq uint64) error {
+	l.entries = slices.DeleteFunc(l.entries, func(e Entry) bool { return e.Seq < seq })
+	return nil
+}
+
+func (l *memLog) Read(ctx context.Context, f func(Entry) error) error {
+	for _, e := range l.entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lane writes to a log as a server does.
+type lane struct {
+	log   *memLog
+	name  string
+	prev  uint64
+	floor uint64
+}
+
+// put appends an entry whose records acknowledge the messages seqs.
+func (l *lane) put(seqs ...uint64) {
+	entry := make([]byte, EntryHeaderSize)
+	for _, seq := range seqs {
+		r := Record{Type: Acked, Seq: seq}
+		entry = r.AppendTo(entry)
+	}
+	l.putBytes(entry)
+}
+
+func (l *lane) putBytes(entry []byte) {
+	h := EntryHeader{Clock: start.Add(time.Duration(l.log.last+1) * time.Second), Prev: l.prev, Floor: l.floor}
+	h.Put(entry)
+	l.prev = l.log.add(Entry{Lane: l.name, Data: entry})
+}
+
+// replay returns the acknowledged messages of a log as a text, each with the second of its time.
+func replay(log *memLog) (string, Replayed, error) {
+	var got []string
+	seen, err := Replay(context.Background(), log, func(r *Record, at time.Time) error {
+		got = append(got, fmt.Sprintf("%d@%d", r.Seq, at.Unix()-start.Unix()))
+		return nil
+	})
+	return strings.Join(got, " "), seen, err
+}
+
+func TestReplayLanes(t *testing.T) {
+	log := &memLog{}
+	a, b := &lane{log: log, name: "a"}, &lane{log: log, name: "b"}
+	a.put(10, 11)
+	b.put(20)
+	a.put()
+	log.seal("a")
+	b.put(21, 22)
+
+	got, seen, err := replay(log)
+	if want := "10@1 11@1 20@2 21@5 22@5"; err != nil || got != want {
+		t.Errorf("Replay = %q, %v; want %q", got, err, want)
+	}
+	const record = 1 + 16 + 1
+	want := Replayed{Entries: 4, Records: 5, Bytes: 4*EntryHeaderSize + 5*record, First: 1, Last: 5}
+	if !seen.Clock.Equal(start.Add(5 * time.Second)) {
+		t.Errorf("Clock = %v", seen.Clock)
+	}
+	if seen.Clock = (time.Time{}); seen != want {
+		t.Errorf("Replay saw %+v, want %+v", seen, want)
+	}
+
+	log.seal("b")
+	if _, seen, err := replay(log); err != nil || seen.Last != 6 || seen.Entries != 4 {
+		t.Errorf("with a seal at the end: %+v, %v", seen, err)
+	}
+}
+
+// TestReplayMissing changes a log of entries 1 and 3 of a, 2 and 4 of b, its seal 5, and 6 of a.
+func TestReplayMissing(t *testing.T) {
+	trim := func(seq uint64) func(*memLog, *lane) {
+		return func(log *memLog, _ *lane) { log.Trim(context.Background(), seq) }
+	}
+	lose := func(seq uint64) func(*memLog, *lane) {
+		return func(log *memLog, _ *lane) { log.lose(seq) }
+	}
+	// announce has a write that the log is trimmed to floor, and then may trim it.
+	announce := func(floor, trim uint64) func(*memLog, *lane) {
+		return func(log *memLog, a *lane) {
+			a.floor = floor
+			a.put()
+			log.Trim(context.Background(), trim)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*memLog, *lane)
+		want   string // records, or what the error says
+	}{
+		{"nothing", func(*memLog, *lane) {}, "1@1 2@2 3@3 4@4 6@6"},
+		{"everything", trim(7), ""},
+		{"one in the middle", lose(3), "entry 6 follows entry 3"},
+		{"the second lane's first", lose(2), "entry 4 follows entry 2"},
+		{"the first", lose(1), "begins with entry 2; entries from 1"},
+		{"the first two", trim(3), "begins with entry 3; entries from 1"},
+		{"all before a seal", trim(5), "begins with entry 5; entries from 1"},
+		{"trimmed as announced", announce(3, 3), "3@3 4@4 6@6"},
+		{"trimmed to a seal", announce(5, 5), "6@6"},
+		{"trimmed to the announcement", announce(7, 7), ""},
+		{"announced, then not trimmed", announce(3, 1), "1@1 2@2 3@3 4@4 6@6"},
+		{"announced, then trimmed in part", announce(3, 2), "2@2 3@3 4@4 6@6"},
+		{"trimmed too far", announce(3, 4), "begins with entry 4; entries from 3"},
+		{"trimmed, and one in the middle", func(log *memLog, a *lane) {
+			announce(3, 3)(log, a)
+			log.lose(6)
+		}, "entry 7 follows entry 6"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			log := &memLog{}
+			a, b := &lane{log: log, name: "a"}, &lane{log: log, name: "b"}
+			a.put(1)
+			b.put(2)
+			a.put(3)
+			b.put(4)
+			log.seal("b")
+			a.put(6)
+			test.change(log, a)
+			got, seen, err := replay(log)
+			switch {
+			case err == nil && got != test.want:
+				t.Errorf("Replay = %q, want %q", got, test.want)
+			case err != nil && (!errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), test.want) || test.want == ""):
+				t.Errorf("Replay = %v, want %q", err, test.want)
+			case err == nil && seen.Floor != a.floor:
+				t.Errorf("Floor = %d, want %d", seen.Floor, a.floor)
+			}
+		})
+	}
+}
+
+// TestReplayForked holds that a lane which begins anew, or goes on behind its newest entry, is noticed.
+func TestReplayForked(t *testing.T) {
+	for _, prev := range []uint64{0, 1} {
+		log := &memLog{}
+		a := &lane{log: log, name: "a"}
+		a.put(1)
+		a.put(2)
+		a.prev = prev
+		a.put(3)
+		if got, _, err := replay(log); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "entry 3") || got != "1@1 2@2" {
+			t.Errorf("Replay of 3 after %d = %q, %v; want ErrDamaged of entry 3", prev, got, err)
+		}
+	}
+}
+
+func TestReplayDamaged(t *testing.T) {
+	log := &memLog{}
+	a := &lane{log: log, name: "a"}
+	a.put(1)
+	a.putBytes(append(make([]byte, EntryHeaderSize), 99))
+	if got, _, err := replay(log); !errors.Is(err, ErrRecord) || !strings.Contains(err.Error(), "entry 2") || got != "1@1" {
+		t.Errorf("Replay of a record of no type = %q, %v; want ErrRecord of entry 2", got, err)
+	}
+	log.entries[1].Data[EntryHeaderSize] ^= 1
+	if _, _, err := replay(log); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "entry 2") {
+		t.Errorf("Replay of a changed entry = %v; want ErrDamaged of entry 2", err)
+	}
+}
+
+func TestReplayEnds(t *testing.T) {
+	log := &memLog{}
+	a := &lane{log: log, name: "a"}
+	a.put(1)
+	a.put(2, 3, 4)
+	a.put(5)
+	enough := errors.New("enough")
+	seen, err := Replay(context.Background(), log, func(r *Record, _ time.Time) error {
+		if r.Seq == 3 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || !strings.Contains(err.Error(), "entry 2") || seen.Records != 2 {
+		t.Errorf("Replay = %+v, %v; want the error of entry 2 after 2 records", seen, err)
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err = Replay(ctx, log, func(r *Record, _ time.Time) error {
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Replay = %v, want context.Canceled", err)
+	}
+}
