@@ -21,6 +21,7 @@ import (
 type flags struct {
 	Listen []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
 	certificates
+	storage
 
 	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
@@ -68,13 +69,7 @@ func (c *serve) Run(ctx context.Context) error {
 // run serves what mount makes of the protocol's handler.
 func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler) (http.Handler, error)) error {
 	log := f.logger(os.Stderr)
-	keys, err := ring(log)
-	if err != nil {
-		return err
-	}
-	office, err := server.New(server.Options{
-		Keys: keys, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes, MaxBytes: f.MaxBytes, Queue: f.Queue, Logger: log,
-	})
+	office, err := f.office(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -102,7 +97,36 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return err
 	}
-	return f.serveOn(ctx, listeners, root, gb, log)
+	err = f.serveOn(ctx, listeners, root, gb, log)
+	grace, cancel := context.WithTimeout(context.Background(), f.ShutdownGrace)
+	defer cancel()
+	err = errors.Join(err, office.Stop(grace))
+	log.Info("bye")
+	return err
+}
+
+// office opens the log, if there is to be one, and the post office on it.
+func (f *flags) office(ctx context.Context, log *slog.Logger) (*server.Server, error) {
+	secrets, err := secretsOf(&f.storage, log)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := secrets.ring()
+	if err != nil {
+		return nil, err
+	}
+	records, err := f.storage.open(ctx, secrets, log)
+	if err != nil {
+		return nil, err
+	}
+	office, err := server.New(server.Options{
+		Keys: keys, Log: records, Snapshot: f.Snapshot, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes,
+		MaxBytes: f.MaxBytes, Queue: f.Queue, Logger: log,
+	})
+	if err != nil && records != nil {
+		err = errors.Join(err, records.Close())
+	}
+	return office, err
 }
 
 func (f *flags) limits() mailbox.Limits {
@@ -149,7 +173,6 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	}
 	<-ended
 	err = errors.Join(err, srv.Shutdown(grace), srv.Close())
-	log.Info("bye")
 	return err
 }
 

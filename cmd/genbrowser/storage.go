@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/mailbox/jetstream"
+)
+
+// storage says where mailboxes outlive the process.
+type storage struct {
+	Data      string        `help:"Directory where mailboxes are kept. Without it, and without --nats, they end with the process." placeholder:"DIR"`
+	Sync      string        `help:"When a message counts as stored: always: once it is on the disk; interval: before, and a power cut may take what came since." enum:"always,interval" default:"always"`
+	SyncEvery time.Duration `help:"How often --sync=interval writes to the disk." default:"1s"`
+	Snapshot  int64         `help:"Bytes that the log may grow by, at least, until it is written anew and trimmed." default:"67108864"`
+
+	Nats     []string `help:"NATS with JetStream that keeps the mailboxes instead, for several nodes together, such as nats://10.0.0.1:4222. May be repeated." placeholder:"URL"`
+	Replicas int      `help:"NATS servers that keep each message; 0: 3 in a cluster, else 1." default:"0"`
+
+	ClusterName      string   `help:"Name of the cluster that this node and those of --join make, each with its own --data." placeholder:"NAME"`
+	ClusterNode      string   `help:"Name of this node in it: another for each, the same after a restart." placeholder:"NAME"`
+	ClusterListen    string   `help:"Where the other nodes connect to." default:"127.0.0.1:6222" placeholder:"HOST:PORT"`
+	ClusterAdvertise string   `help:"How they find it, if not by --cluster-listen." placeholder:"HOST:PORT"`
+	Join             []string `help:"Where another node of the cluster listens. May be repeated." placeholder:"HOST:PORT"`
+	ClusterCert      string   `help:"Certificate that nodes show each other, a PEM file." placeholder:"FILE"`
+	ClusterKey       string   `help:"Its key, a PEM file." placeholder:"FILE"`
+	ClusterCA        string   `help:"Authorities that the nodes' certificates must be of, a PEM file." placeholder:"FILE"`
+}
+
+// lasting reports whether mailboxes outlive the process.
+func (s *storage) lasting() bool { return s.Data != "" || len(s.Nats) > 0 }
+
+// shared reports whether other nodes use the same mailboxes.
+func (s *storage) shared() bool { return len(s.Nats) > 0 || s.ClusterName != "" }
+
+// open opens the log, which is nil if mailboxes end with the process.
+func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (mailbox.Log, error) {
+	if !s.lasting() {
+		if s.ClusterName != "" || len(s.Join) > 0 {
+			return nil, errors.New("--cluster-name, --join: a node of a cluster needs --data")
+		}
+		return nil, nil
+	}
+	o := jetstream.Options{Dir: s.Data, URLs: s.Nats, Replicas: s.Replicas, Logger: log}
+	if s.Sync == "interval" {
+		o.SyncEvery = s.SyncEvery
+	}
+	if s.ClusterName != "" {
+		config, err := s.clusterTLS()
+		if err != nil {
+			return nil, err
+		}
+		o.Cluster = &jetstream.Cluster{
+			Name: s.ClusterName, Node: s.ClusterNode, Listen: s.ClusterListen, Advertise: s.ClusterAdvertise,
+			Join: s.Join, User: "genbrowser", Password: secrets.clusterPassword(), TLS: config,
+		}
+	}
+	l, err := jetstream.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *storage) clusterTLS() (*tls.Config, error) {
+	if s.ClusterCert == "" {
+		return nil, nil
+	}
+	return mutualTLS(s.ClusterCert, s.ClusterKey, s.ClusterCA)
+}
