@@ -1,0 +1,159 @@
+package jetstream
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// startTimeout is for the listeners of a cluster's node; that entries are read back does not count.
+const startTimeout = 10 * time.Second
+
+// embedded is the NATS server in this process, and the directory that it has for itself.
+type embedded struct {
+	dir      *dataDir
+	server   *natsserver.Server
+	password string // of the connections from this process
+}
+
+func openEmbedded(ctx context.Context, options Options) (*Log, error) {
+	l := newLog(options)
+	server, err := startEmbedded(options, l.noticeTrouble)
+	if err != nil {
+		return nil, err
+	}
+	l.embedded = server
+	err = l.connect(ctx, options, "", server.connection()...)
+	if err != nil && ctx.Err() != nil && options.Cluster != nil {
+		err = fmt.Errorf("%w: most of the nodes must be there; is one of %s?", err, strings.Join(options.Cluster.Join, ", "))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), l.Close())
+	}
+	return l, nil
+}
+
+// noticeTrouble keeps what the server says about a store that fails: a publish that it could not store it leaves
+// without an answer.
+func (l *Log) noticeTrouble(what string) {
+	l.trouble.Store(&what)
+	l.wake()
+}
+
+func startEmbedded(options Options, onTrouble func(string)) (*embedded, error) {
+	dir, err := openDataDir(options.Dir, newFormat(options.Cluster))
+	if err != nil {
+		return nil, err
+	}
+	e := &embedded{dir: dir, password: rand.Text()}
+	if err := e.start(options, onTrouble); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), e.stop())
+	}
+	return e, nil
+}
+
+func (e *embedded) start(options Options, onTrouble func(string)) error {
+	how, err := e.options(options)
+	if err != nil {
+		return err
+	}
+	server, err := natsserver.NewServer(how)
+	if err != nil {
+		return err
+	}
+	e.server = server
+	logger := &serverLog{to: options.Logger, onTrouble: onTrouble}
+	server.SetLoggerV2(logger, false, false, false)
+	server.Start()
+	if reason := logger.fatal.Load(); reason != nil {
+		return errors.New(*reason)
+	}
+	if !server.ReadyForConnections(startTimeout) {
+		if reason := logger.fatal.Load(); reason != nil {
+			return errors.New(*reason)
+		}
+		return errors.New("the NATS server does not start")
+	}
+	return nil
+}
+
+func (e *embedded) options(o Options) (*natsserver.Options, error) {
+	how := &natsserver.Options{
+		ServerName:             "genbrowser",
+		StoreDir:               o.Dir,
+		JetStream:              true,
+		SyncAlways:             o.SyncEvery == 0,
+		SyncInterval:           o.SyncEvery,
+		MaxPayload:             8 << 20,
+		NoSigs:                 true,
+		NoLog:                  true,
+		DisableJetStreamBanner: true,
+		DontListen:             true,
+		Username:               "genbrowser",
+		Password:               e.password,
+	}
+	if o.Cluster == nil {
+		return how, nil
+	}
+	return how, o.Cluster.configure(how)
+}
+
+// configure makes a node of a server. A node can't do without a listener for clients: it is on a random port of
+// this machine, and only this process knows the password.
+func (c *Cluster) configure(how *natsserver.Options) error {
+	host, port, err := splitAddress(c.Listen)
+	if err != nil {
+		return err
+	}
+	how.ServerName = c.Node
+	how.DontListen = false
+	how.Host, how.Port = "127.0.0.1", natsserver.RANDOM_PORT
+	how.Cluster = natsserver.ClusterOpts{
+		Name: c.Name, Host: host, Port: port, Advertise: c.Advertise,
+		Username: c.User, Password: c.Password, TLSConfig: c.TLS,
+		NoAdvertise: true, // the address of a node's clients is of no use to others
+	}
+	for _, address := range c.Join {
+		route := &url.URL{Scheme: "nats-route", Host: address}
+		if c.Password != "" {
+			route.User = url.UserPassword(c.User, c.Password)
+		}
+		how.Routes = append(how.Routes, route)
+	}
+	return nil
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, number, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	if port, err = strconv.Atoi(number); err != nil || port < 1 || port > 65535 {
+		return "", 0, fmt.Errorf("cluster address %q: want a port of 1 to 65535", address)
+	}
+	return cmp.Or(host, "0.0.0.0"), port, nil
+}
+
+// connection is how to connect from this process, with no socket.
+func (e *embedded) connection() []nats.Option {
+	return []nats.Option{nats.InProcessServer(e.server), nats.UserInfo("genbrowser", e.password)}
+}
+
+// stop returns when the server is down.
+func (e *embedded) stop() error {
+	if e.server != nil {
+		e.server.Shutdown()
+		e.server.WaitForShutdown()
+	}
+	return e.dir.close()
+}

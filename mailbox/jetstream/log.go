@@ -1,0 +1,209 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+const (
+	// maxEntry leaves room for a header in the 1 MiB that a NATS takes by default, and stays the same however
+	// the servers are configured. Longer entries would only make others wait behind them.
+	maxEntry = 512 << 10
+	// headerRoom is what our headers, and the subject, need of a server's maximum at most.
+	headerRoom = 1 << 10
+	minEntry   = 4 << 10
+)
+
+// Log is a [mailbox.Log] that is a JetStream stream.
+type Log struct {
+	name     string
+	lane     string
+	subject  string // of the lane
+	maxEntry int
+	logger   *slog.Logger
+	conn     *nats.Conn
+	embedded *embedded // nil if the NATS runs elsewhere
+	alarm    chan struct{}
+	closing  sync.Once
+	sealed   atomic.Bool // the lane is; never false again
+	trouble  atomic.Pointer[string]
+	broken   error // what Close found
+
+	// The rest is Append's.
+	publisher publisher
+	last      uint64 // the newest entry of the lane
+	doubt     []byte // an entry that may be stored after last
+}
+
+var _ mailbox.Log = (*Log)(nil)
+
+// Open opens the log that options describe, making it if it is new. With a [Cluster] it waits, until ctx ends,
+// for enough nodes to be there.
+func Open(ctx context.Context, options Options) (*Log, error) {
+	options = options.withDefaults()
+	if err := options.check(); err != nil {
+		return nil, err
+	}
+	if options.Dir == "" {
+		return openExternal(ctx, options)
+	}
+	return openEmbedded(ctx, options)
+}
+
+func newLog(options Options) *Log {
+	lane := uuid.NewString()
+	return &Log{
+		name:    options.Name,
+		lane:    lane,
+		subject: options.Name + ".log." + lane,
+		logger:  options.Logger,
+		alarm:   make(chan struct{}, 1),
+	}
+}
+
+// connect brings the log to its stream, over a connection made with options of ours and of the caller's.
+func (l *Log) connect(ctx context.Context, options Options, url string, how ...nats.Option) error {
+	conn, err := nats.Connect(url, append(how, l.connection()...)...)
+	if err != nil {
+		return fmt.Errorf("connect to NATS at %s: %w", url, err)
+	}
+	l.conn = conn
+	if l.maxEntry = min(maxEntry, int(conn.MaxPayload())-headerRoom); l.maxEntry < minEntry {
+		return fmt.Errorf("the NATS at %s takes messages of up to %d bytes: its max_payload must be at least %d",
+			url, conn.MaxPayload(), minEntry+headerRoom)
+	}
+	if err := l.findStream(ctx, options); err != nil {
+		return err
+	}
+	return l.publisher.start(conn, l.name, l.subject)
+}
+
+// connection is what a log needs of its connection. A message is never kept for when NATS comes back, because
+// Append could not tell any more whether it was sent.
+func (l *Log) connection() []nats.Option {
+	return []nats.Option{
+		nats.Name("genbrowser " + l.name + " " + l.lane),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				l.logger.Warn("the connection to NATS is lost", "error", err)
+			}
+			l.wake()
+		}),
+		nats.ReconnectHandler(func(conn *nats.Conn) {
+			l.logger.Info("connected to NATS again", "url", conn.ConnectedUrlRedacted())
+			l.wake()
+		}),
+		nats.ClosedHandler(func(*nats.Conn) { l.wake() }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			l.logger.Warn("NATS reports an error", "error", err)
+		}),
+	}
+}
+
+// wake makes an Append that waits for an answer look whether one will come.
+func (l *Log) wake() {
+	select {
+	case l.alarm <- struct{}{}:
+	default:
+	}
+}
+
+// Lane implements [mailbox.Log].
+func (l *Log) Lane() string { return l.lane }
+
+// MaxEntry implements [mailbox.Log].
+func (l *Log) MaxEntry() int { return l.maxEntry }
+
+// Conn is the connection to NATS, for what else the nodes have to tell each other. It is closed with the log.
+func (l *Log) Conn() *nats.Conn { return l.conn }
+
+// Connected tells whether an Append has a chance at present.
+func (l *Log) Connected() bool {
+	return l.conn.IsConnected() && (l.embedded == nil || l.embedded.server.JetStreamEnabled())
+}
+
+// Close implements [mailbox.Log]. It returns when an embedded server is down and the data directory free.
+func (l *Log) Close() error {
+	l.closing.Do(func() {
+		if l.conn != nil {
+			l.conn.Close()
+		}
+		if l.embedded != nil {
+			l.broken = l.embedded.stop()
+		}
+	})
+	return l.broken
+}
+
+// pause waits before another try: longer each time, and not at all if something happened meanwhile.
+func (l *Log) pause(ctx context.Context, try int) error {
+	if l.conn.IsClosed() {
+		return ErrClosed
+	}
+	timer := time.NewTimer(min(10*time.Millisecond<<min(try, 10), time.Second))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.alarm:
+	case <-timer.C:
+	}
+	return nil
+}
+
+// retry calls f until it succeeds, fails for good, or ctx ends.
+func (l *Log) retry(ctx context.Context, f func() error) error {
+	for try := 0; ; try++ {
+		err := f()
+		if err == nil || !transient(err) {
+			return err
+		}
+		if stop := l.pause(ctx, try); stop != nil {
+			return fmt.Errorf("%w: %w", stop, err)
+		}
+		if err := l.dead(); err != nil {
+			return err
+		}
+	}
+}
+
+// dead is why the embedded server can't do anything any more, if that is so.
+func (l *Log) dead() error {
+	if l.embedded == nil || l.conn.IsClosed() || l.embedded.server.JetStreamEnabled() {
+		return nil
+	}
+	why := "it does not say why"
+	if s := l.trouble.Load(); s != nil {
+		why = *s
+	}
+	return fmt.Errorf("%w: the embedded NATS has given up, and needs a restart: %s", ErrFull, why)
+}
+
+func transient(err error) bool {
+	for _, t := range []error{
+		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, context.DeadlineExceeded, errUnanswered,
+	} {
+		if errors.Is(err, t) {
+			return true
+		}
+	}
+	var api *apiError
+	return errors.As(err, &api) && api.transient()
+}
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,213 @@
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/mailbox/mailboxtest"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		appendForEver(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func mustOpen(t testing.TB, o Options) *Log {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = quiet
+	}
+	l, err := Open(within(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// shared opens many logs on one embedded server, which goes down when the last is closed.
+type shared struct {
+	mu      sync.Mutex
+	options Options
+	owner   *Log
+	open    int
+}
+
+type sharing struct {
+	*Log
+	of   *shared
+	once sync.Once
+}
+
+func (s *shared) Open(t *testing.T) mailbox.Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == 0 {
+		s.owner = mustOpen(t, s.options)
+	}
+	s.open++
+	l := newLog(s.options)
+	if err := l.connect(within(t), s.options, "", s.owner.embedded.connection()...); err != nil {
+		t.Fatal(err)
+	}
+	opened := &sharing{Log: l, of: s}
+	t.Cleanup(func() { opened.Close() })
+	return opened
+}
+
+func (l *sharing) Close() (err error) {
+	l.once.Do(func() {
+		l.of.mu.Lock()
+		defer l.of.mu.Unlock()
+		err = l.Log.Close()
+		if l.of.open--; l.of.open == 0 {
+			err = l.of.owner.Close()
+		}
+	})
+	return err
+}
+
+func TestEmbedded(t *testing.T) {
+	for name, every := range map[string]time.Duration{"sync always": 0, "sync interval": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			mailboxtest.TestLog(t, func(t *testing.T) mailboxtest.Open {
+				options := Options{Dir: t.TempDir(), SyncEvery: every, Logger: quiet}.withDefaults()
+				return (&shared{options: options}).Open
+			})
+		})
+	}
+}
+
+// external is a NATS server that listens.
+func external(t testing.TB, dir string, port int) *natsserver.Server {
+	t.Helper()
+	server, err := natsserver.NewServer(&natsserver.Options{
+		Host: "127.0.0.1", Port: port, StoreDir: dir, JetStream: true, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	if !server.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server does not start")
+	}
+	t.Cleanup(func() { stop(server) })
+	return server
+}
+
+func stop(server *natsserver.Server) {
+	server.Shutdown()
+	server.WaitForShutdown()
+}
+
+// fresh begins a log of another name on one NATS with each call.
+func fresh(options func(n int) Options) func(t *testing.T) mailboxtest.Open {
+	var logs, opened atomic.Int32
+	return func(*testing.T) mailboxtest.Open {
+		name := fmt.Sprintf("log%d", logs.Add(1))
+		return func(t *testing.T) mailbox.Log {
+			o := options(int(opened.Add(1)))
+			o.Name = name
+			return mustOpen(t, o)
+		}
+	}
+}
+
+func TestExternal(t *testing.T) {
+	url := external(t, t.TempDir(), natsserver.RANDOM_PORT).ClientURL()
+	mailboxtest.TestLog(t, fresh(func(int) Options { return Options{URLs: []string{url}} }))
+}
+
+// freePorts returns ports that nobody listened on a moment ago.
+func freePorts(t testing.TB, n int) []string {
+	t.Helper()
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses
+}
+
+// nodes opens a cluster of three.
+func nodes(t testing.TB) []*Log {
+	t.Helper()
+	addresses := freePorts(t, 3)
+	logs := make([]*Log, 3)
+	var all sync.WaitGroup
+	for i := range logs {
+		o := Options{Dir: t.TempDir(), Logger: quiet, Cluster: &Cluster{
+			Name: "c", Node: fmt.Sprintf("n%d", i), Listen: addresses[i], User: "u", Password: "p",
+			Join: []string{addresses[(i+1)%3], addresses[(i+2)%3]},
+		}}
+		all.Go(func() {
+			var err error
+			if logs[i], err = Open(within(t), o); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	t.Cleanup(func() {
+		for _, l := range logs {
+			all.Go(func() {
+				if l != nil {
+					l.Close()
+				}
+			})
+		}
+		all.Wait()
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return logs
+}
+
+func TestCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three servers")
+	}
+	logs := nodes(t)
+	var names atomic.Int32
+	mailboxtest.TestLog(t, func(*testing.T) mailboxtest.Open {
+		o := Options{Name: fmt.Sprintf("log%d", names.Add(1)), Logger: quiet, Replicas: 3}
+		var opened atomic.Int32
+		return func(t *testing.T) mailbox.Log {
+			node := logs[int(opened.Add(1))%3]
+			l := newLog(o)
+			if err := l.connect(within(t), o, "", node.embedded.connection()...); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			return l
+		}
+	})
+}
