@@ -11,8 +11,10 @@ import (
 //
 // Anyone may read at any time; Append is for one goroutine at a time.
 type Log interface {
-	// Lane names the lane that Append appends to. It is new, and empty, for each opened log.
+	// Lane names the lane that Append appends to. It is new, and empty, for each opened log and after each Renew.
 	Lane() string
+	// Renew begins a new lane, when the old one is sealed. It must not be called during Append.
+	Renew()
 	// Append stores an entry, of 1 to MaxEntry bytes, after all others, and returns its place. If the answer is
 	// lost it finds out, or tries again, until ctx ends; whether the entry was stored is then unknown, and the
 	// next Append must be of the same entry. [ErrSealed] says that nothing can be appended any more.
@@ -40,7 +42,9 @@ type Entry struct {
 	Seq  uint64 // its place in the log, from 1 on; later entries have higher ones, not always by 1
 	Lane string
 	Data []byte
-	Seal bool // the end of its lane; Data is empty
+
+	Seal  bool   // the end of its lane; Data is empty
+	After uint64 // of a Seal: the place of the newest entry that it sealed
 }
 
 // LogStats is how much a log keeps.
@@ -53,6 +57,8 @@ type LogStats struct {
 var (
 	// ErrSealed is why a writer must stop: another took its place.
 	ErrSealed = errors.New("the log's lane is sealed")
+	// ErrTrimmed is why a log could not be read: what was read was trimmed meanwhile. Read it again.
+	ErrTrimmed = errors.New("the log was trimmed while it was read")
 	// ErrNotLast is why a lane was not sealed: its writer appended to it meanwhile.
 	ErrNotLast = errors.New("the lane has a newer entry")
 )

@@ -79,15 +79,23 @@ func (m *Mailbox) makeRoom(size int, now time.Time) bool {
 		return true
 	}
 	m.expire(now)
-	for !m.fits(size) && m.queue.count > 0 {
-		oldest := m.queue.at(0).Seq
-		if m.limits.Overflow != DropOldest && (m.held || oldest > m.delivered) {
-			return false
+	count, bytes, drop := m.queue.count, m.bytes, 0
+	for ; count >= m.limits.Backlog || bytes+size > m.limits.BacklogBytes; drop++ {
+		if count == 0 || !m.mayDrop(m.queue.at(drop).Seq) {
+			return false // and nothing was lost for it
 		}
-		m.dropOldest()
-		m.floor = oldest
+		count--
+		bytes -= len(m.queue.at(drop).Body)
 	}
-	return m.fits(size)
+	for range drop {
+		m.floor = m.queue.at(0).Seq
+		m.dropOldest()
+	}
+	return true
+}
+
+func (m *Mailbox) mayDrop(seq uint64) bool {
+	return m.limits.Overflow == DropOldest || !m.held && seq <= m.delivered
 }
 
 func (m *Mailbox) dropOldest() { m.bytes -= len(m.queue.pop().Body) }

@@ -20,6 +20,15 @@ const (
 	Ended    RecordType = 6 // the mailbox is no more. Reason
 	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names; then a Kept for each message
 	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
+
+	// Of whole shards, and so with no Mailbox. From each point of the log on a shard has one owner at most: the
+	// writer of the lane that claimed it first when it had none.
+	Claimed  RecordType = 9  // the writer wants Shards
+	Owned    RecordType = 10 // the writer owns Shards
+	Released RecordType = 11 // the writer owns Shards no longer
+
+	// Sealed is in no entry: [Replay] makes it of the end of a lane.
+	Sealed RecordType = 12
 )
 
 // Record is one change of one mailbox, as a [Log] keeps it: what came of it, not what asked for it, so that it
@@ -38,6 +47,7 @@ type Record struct {
 	Names   []Name        // oldest first
 	Hold    bool
 	Reason  Reason
+	Shards  []uint8
 }
 
 // Name is an idempotency key that a mailbox remembers.
@@ -75,10 +85,14 @@ const (
 //	Ended     reason:1
 //	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)*
 //	Kept      message
+//	Claimed, Owned, Released: no mailbox; number-of-shards shard:1*
 //
 // Expires and ages are in seconds, asleep in milliseconds plus 1, or 0 for awake.
 func (r *Record) AppendTo(b []byte) []byte {
 	b = append(b, byte(r.Type))
+	if r.ofShards() {
+		return appendString(b, r.Shards)
+	}
 	b = append(b, r.Mailbox[:]...)
 	switch r.Type {
 	case Opened:
@@ -108,6 +122,8 @@ func (r *Record) AppendTo(b []byte) []byte {
 	}
 	return b
 }
+
+func (r *Record) ofShards() bool { return r.Type >= Claimed && r.Type <= Released }
 
 func flag(set bool) byte {
 	if set {
@@ -189,6 +205,10 @@ func (p *parser) fail() {
 
 func (p *parser) record() (r Record) {
 	r.Type = RecordType(p.byte())
+	if r.ofShards() {
+		r.Shards = p.bytes(p.uint())
+		return r
+	}
 	copy(r.Mailbox[:], p.bytes(16))
 	switch r.Type {
 	case Opened:

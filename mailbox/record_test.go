@@ -95,6 +95,23 @@ func TestRecordFormat(t *testing.T) {
 	}
 }
 
+func TestRecordsOfShards(t *testing.T) {
+	for _, kind := range []RecordType{Claimed, Owned, Released} {
+		want := Record{Type: kind, Shards: []uint8{0, 7, 63}}
+		b := want.AppendTo(nil)
+		if !bytes.Equal(b, []byte{byte(kind), 3, 0, 7, 63}) {
+			t.Errorf("AppendTo = %x", b)
+		}
+		got, rest, err := ParseRecord(append(b, 9))
+		if err != nil || !reflect.DeepEqual(got, want) || len(rest) != 1 {
+			t.Errorf("ParseRecord = %+v, %x, %v", got, rest, err)
+		}
+		if _, _, err := ParseRecord(b[:4]); !errors.Is(err, ErrRecord) {
+			t.Errorf("a part of it: %v", err)
+		}
+	}
+}
+
 func TestAwakeIsAnyNegativeSleep(t *testing.T) {
 	for _, asleep := range []time.Duration{-1, -time.Millisecond, -time.Hour} {
 		r := Record{Type: Restated, Asleep: asleep}

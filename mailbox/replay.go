@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -14,47 +15,87 @@ type Replayed struct {
 	Clock                   time.Time // of the newest entry
 }
 
-// Replay reads a log from its beginning and calls f with each record and its time. It sees to it that every
-// entry is whole and that none is missing after the place that the log was trimmed to; if not, the error is an
-// [ErrDamaged] that names the entry.
-func Replay(ctx context.Context, log Log, f func(*Record, time.Time) error) (Replayed, error) {
-	var seen Replayed
-	lanes := make(map[string]uint64) // the newest entry of each
-	err := log.Read(ctx, func(e Entry) error {
-		if seen.First == 0 {
-			seen.First = e.Seq
-		}
-		if e.Seal {
-			seen.Last = e.Seq
-			return nil
-		}
-		h, records, err := ParseEntry(e.Data)
-		if err != nil {
-			return fmt.Errorf("entry %d: %w", e.Seq, err)
-		}
-		if h.Prev != lanes[e.Lane] && (lanes[e.Lane] != 0 || h.Prev >= seen.First) {
-			return fmt.Errorf("%w: entry %d follows entry %d, which is missing", ErrDamaged, e.Seq, h.Prev)
-		}
-		lanes[e.Lane] = e.Seq
-		seen.Last = e.Seq
-		seen.Floor = max(seen.Floor, h.Floor)
-		seen.Entries++
-		seen.Bytes += uint64(len(e.Data))
-		seen.Clock = h.Clock
-		for len(records) > 0 {
-			var r Record
-			if r, records, err = ParseRecord(records); err == nil {
-				err = f(&r, h.Clock)
-			}
-			if err != nil {
-				return fmt.Errorf("entry %d: %w", e.Seq, err)
-			}
-			seen.Records++
-		}
-		return nil
-	})
-	if err == nil && seen.First > max(seen.Floor, 1) {
-		err = fmt.Errorf("%w: it begins with entry %d; entries from %d on are missing", ErrDamaged, seen.First, max(seen.Floor, 1))
+// Origin is where a record comes from.
+type Origin struct {
+	Lane  string
+	Seq   uint64    // of its entry
+	Clock time.Time // of its entry
+}
+
+// Replay reads a log from its beginning and calls f with each record, and with a Sealed one for each end of a lane.
+// It sees to it that every entry is whole and that none is missing after the place that the log was trimmed to. If
+// not, the error is an [ErrDamaged] that names the entry, or [ErrTrimmed] if the log was trimmed meanwhile.
+func Replay(ctx context.Context, log Log, f func(*Record, *Origin) error) (Replayed, error) {
+	r := replaying{f: f, lanes: make(map[string]uint64)}
+	err := log.Read(ctx, r.entry)
+	if err == nil && r.seen.First > max(r.seen.Floor, 1) {
+		err = fmt.Errorf("%w: it begins with entry %d; entries from %d on are missing", ErrDamaged, r.seen.First, max(r.seen.Floor, 1))
 	}
-	return seen, err
+	if errors.Is(err, ErrDamaged) {
+		if now, err := log.Stats(ctx); err == nil && now.First > r.seen.First {
+			return r.seen, ErrTrimmed
+		}
+	}
+	return r.seen, err
+}
+
+type replaying struct {
+	f     func(*Record, *Origin) error
+	seen  Replayed
+	lanes map[string]uint64 // the newest entry of each
+}
+
+func (r *replaying) entry(e Entry) error {
+	if r.seen.First == 0 {
+		r.seen.First = e.Seq
+	}
+	origin := Origin{Lane: e.Lane, Seq: e.Seq, Clock: r.seen.Clock}
+	if e.Seal {
+		if err := r.follows(&e, e.After); err != nil {
+			return err
+		}
+		return r.f(&Record{Type: Sealed}, &origin)
+	}
+	h, records, err := ParseEntry(e.Data)
+	if err == nil {
+		err = r.follows(&e, h.Prev)
+	}
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Seq, err)
+	}
+	origin.Clock = h.Clock
+	r.seen.Clock = h.Clock
+	r.seen.Floor = max(r.seen.Floor, h.Floor)
+	r.seen.Entries++
+	r.seen.Bytes += uint64(len(e.Data))
+	if err := r.records(records, &origin); err != nil {
+		return fmt.Errorf("entry %d: %w", e.Seq, err)
+	}
+	return nil
+}
+
+// follows checks that the lane's entry before e is the one that e says it is.
+func (r *replaying) follows(e *Entry, prev uint64) error {
+	before, seen := r.lanes[e.Lane]
+	if prev != before && (seen || prev >= r.seen.First) {
+		return fmt.Errorf("%w: it follows entry %d, which is missing", ErrDamaged, prev)
+	}
+	r.lanes[e.Lane] = e.Seq
+	r.seen.Last = e.Seq
+	return nil
+}
+
+func (r *replaying) records(records []byte, origin *Origin) error {
+	for len(records) > 0 {
+		record, rest, err := ParseRecord(records)
+		if err == nil {
+			err = r.f(&record, origin)
+		}
+		if err != nil {
+			return err
+		}
+		r.seen.Records++
+		records = rest
+	}
+	return nil
 }

@@ -24,7 +24,22 @@ func (l *memLog) add(e Entry) uint64 {
 	return e.Seq
 }
 
-func (l *memLog) seal(lane string) { l.add(Entry{Lane: lane, Seal: true}) }
+func (l *memLog) seal(lane string) {
+	var after uint64
+	for _, e := range l.entries {
+		if e.Lane == lane {
+			after = e.Seq
+		}
+	}
+	l.add(Entry{Lane: lane, Seal: true, After: after})
+}
+
+func (l *memLog) Stats(context.Context) (LogStats, error) {
+	if len(l.entries) == 0 {
+		return LogStats{First: l.last + 1, Last: l.last}, nil
+	}
+	return LogStats{First: l.entries[0].Seq, Last: l.last, Entries: uint64(len(l.entries))}, nil
+}
 
 // lose removes the entry seq as no Log should.
 func (l *memLog) lose(seq uint64) {
@@ -75,8 +90,12 @@ func (l *lane) putBytes(entry []byte) {
 // replay returns the acknowledged messages of a log as a text, each with the second of its time.
 func replay(log *memLog) (string, Replayed, error) {
 	var got []string
-	seen, err := Replay(context.Background(), log, func(r *Record, at time.Time) error {
-		got = append(got, fmt.Sprintf("%d@%d", r.Seq, at.Unix()-start.Unix()))
+	seen, err := Replay(context.Background(), log, func(r *Record, o *Origin) error {
+		if r.Type == Sealed {
+			got = append(got, "sealed "+o.Lane)
+			return nil
+		}
+		got = append(got, fmt.Sprintf("%d@%d", r.Seq, o.Clock.Unix()-start.Unix()))
 		return nil
 	})
 	return strings.Join(got, " "), seen, err
@@ -92,7 +111,7 @@ func TestReplayLanes(t *testing.T) {
 	b.put(21, 22)
 
 	got, seen, err := replay(log)
-	if want := "10@1 11@1 20@2 21@5 22@5"; err != nil || got != want {
+	if want := "10@1 11@1 20@2 sealed a 21@5 22@5"; err != nil || got != want {
 		t.Errorf("Replay = %q, %v; want %q", got, err, want)
 	}
 	const record = 1 + 16 + 1
@@ -131,23 +150,24 @@ func TestReplayMissing(t *testing.T) {
 		change func(*memLog, *lane)
 		want   string // records, or what the error says
 	}{
-		{"nothing", func(*memLog, *lane) {}, "1@1 2@2 3@3 4@4 6@6"},
+		{"nothing", func(*memLog, *lane) {}, "1@1 2@2 3@3 4@4 sealed b 6@6"},
 		{"everything", trim(7), ""},
-		{"one in the middle", lose(3), "entry 6 follows entry 3"},
-		{"the second lane's first", lose(2), "entry 4 follows entry 2"},
+		{"one in the middle", lose(3), "entry 6: the log is damaged: it follows entry 3"},
+		{"the second lane's first", lose(2), "entry 4: the log is damaged: it follows entry 2"},
+		{"what a seal follows", lose(4), "it follows entry 4"},
 		{"the first", lose(1), "begins with entry 2; entries from 1"},
 		{"the first two", trim(3), "begins with entry 3; entries from 1"},
 		{"all before a seal", trim(5), "begins with entry 5; entries from 1"},
-		{"trimmed as announced", announce(3, 3), "3@3 4@4 6@6"},
-		{"trimmed to a seal", announce(5, 5), "6@6"},
+		{"trimmed as announced", announce(3, 3), "3@3 4@4 sealed b 6@6"},
+		{"trimmed to a seal", announce(5, 5), "sealed b 6@6"},
 		{"trimmed to the announcement", announce(7, 7), ""},
-		{"announced, then not trimmed", announce(3, 1), "1@1 2@2 3@3 4@4 6@6"},
-		{"announced, then trimmed in part", announce(3, 2), "2@2 3@3 4@4 6@6"},
+		{"announced, then not trimmed", announce(3, 1), "1@1 2@2 3@3 4@4 sealed b 6@6"},
+		{"announced, then trimmed in part", announce(3, 2), "2@2 3@3 4@4 sealed b 6@6"},
 		{"trimmed too far", announce(3, 4), "begins with entry 4; entries from 3"},
 		{"trimmed, and one in the middle", func(log *memLog, a *lane) {
 			announce(3, 3)(log, a)
 			log.lose(6)
-		}, "entry 7 follows entry 6"},
+		}, "entry 7: the log is damaged: it follows entry 6"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			log := &memLog{}
@@ -208,7 +228,7 @@ func TestReplayEnds(t *testing.T) {
 	a.put(2, 3, 4)
 	a.put(5)
 	enough := errors.New("enough")
-	seen, err := Replay(context.Background(), log, func(r *Record, _ time.Time) error {
+	seen, err := Replay(context.Background(), log, func(r *Record, _ *Origin) error {
 		if r.Seq == 3 {
 			return enough
 		}
@@ -219,7 +239,7 @@ func TestReplayEnds(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err = Replay(ctx, log, func(r *Record, _ time.Time) error {
+	_, err = Replay(ctx, log, func(r *Record, _ *Origin) error {
 		cancel()
 		return nil
 	})

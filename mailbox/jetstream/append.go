@@ -124,11 +124,11 @@ func (l *Log) settle(ctx context.Context) (uint64, error) {
 		return 0, l.stop()
 	case newest.Seq < l.last:
 		return 0, fmt.Errorf("%w: %d, the lane's newest is %d", ErrLost, l.last, newest.Seq)
-	case newest.Seal && newest.after == l.last:
+	case newest.Seal && newest.After == l.last:
 		return 0, l.stop()
-	case newest.Seal && newest.after > l.last:
+	case newest.Seal && newest.After > l.last:
 		l.sealed.Store(true)
-		return newest.after, nil
+		return newest.After, nil
 	case bytes.Equal(newest.Data, l.doubt):
 		return newest.Seq, nil
 	}

@@ -48,7 +48,7 @@ func (l *Log) seal(ctx context.Context, lane string, last uint64) error {
 		switch {
 		case lookup != nil:
 			return lookup
-		case newest.Seal && newest.after == last:
+		case newest.Seal && newest.After == last:
 			return nil
 		case newest.Seq == last: // an Append under way, perhaps
 			return errUnanswered
@@ -82,7 +82,7 @@ func (l *Log) Lanes(ctx context.Context) ([]mailbox.Entry, error) {
 		}
 		if newest.Seq != 0 && !newest.Seal {
 			newest.Data = nil
-			lanes = append(lanes, newest.Entry)
+			lanes = append(lanes, newest)
 		}
 	}
 	return lanes, nil
@@ -90,14 +90,8 @@ func (l *Log) Lanes(ctx context.Context) ([]mailbox.Entry, error) {
 
 func (l *Log) laneOf(subject string) string { return strings.TrimPrefix(subject, l.name+".log.") }
 
-// stored is an entry as the stream has it.
-type stored struct {
-	mailbox.Entry
-	after uint64 // of a seal: the entry that it follows
-}
-
 // newest returns the newest entry of a lane, with Seq 0 if there is none.
-func (l *Log) newest(ctx context.Context, lane string) (stored, error) {
+func (l *Log) newest(ctx context.Context, lane string) (mailbox.Entry, error) {
 	return l.get(ctx, getRequest{LastOf: l.name + ".log." + lane})
 }
 
@@ -111,7 +105,7 @@ type getRequest struct {
 }
 
 // get asks the stream's leader, because a replica may lag behind. Seq is 0 if there is no such message.
-func (l *Log) get(ctx context.Context, request getRequest) (stored, error) {
+func (l *Log) get(ctx context.Context, request getRequest) (mailbox.Entry, error) {
 	var response struct {
 		Message struct {
 			Subject string `json:"subject"`
@@ -122,25 +116,25 @@ func (l *Log) get(ctx context.Context, request getRequest) (stored, error) {
 	}
 	err := l.call(ctx, "STREAM.MSG.GET."+l.name, request, &response)
 	if is(err, noMessageFound) {
-		return stored{}, nil
+		return mailbox.Entry{}, nil
 	}
 	if err != nil {
-		return stored{}, err
+		return mailbox.Entry{}, err
 	}
 	m := response.Message
 	header, err := parseHeader(m.Header)
 	if err != nil {
-		return stored{}, fmt.Errorf("header of the entry %d: %w", m.Seq, err)
+		return mailbox.Entry{}, fmt.Errorf("header of the entry %d: %w", m.Seq, err)
 	}
 	return l.entry(m.Subject, m.Seq, header, m.Data)
 }
 
-func (l *Log) entry(subject string, seq uint64, header http.Header, data []byte) (stored, error) {
-	e := stored{Entry: mailbox.Entry{Seq: seq, Lane: l.laneOf(subject), Data: data}}
+func (l *Log) entry(subject string, seq uint64, header http.Header, data []byte) (mailbox.Entry, error) {
+	e := mailbox.Entry{Seq: seq, Lane: l.laneOf(subject), Data: data}
 	if after := header[sealHeader]; len(after) == 1 {
 		var err error
-		if e.after, err = strconv.ParseUint(after[0], 10, 64); err != nil {
-			return stored{}, fmt.Errorf("seal %d: %w", seq, err)
+		if e.After, err = strconv.ParseUint(after[0], 10, 64); err != nil {
+			return mailbox.Entry{}, fmt.Errorf("seal %d: %w", seq, err)
 		}
 		e.Seal = true
 	}

@@ -29,7 +29,6 @@ const (
 type Log struct {
 	name     string
 	lane     string
-	subject  string // of the lane
 	maxEntry int
 	logger   *slog.Logger
 	conn     *nats.Conn
@@ -62,14 +61,7 @@ func Open(ctx context.Context, options Options) (*Log, error) {
 }
 
 func newLog(options Options) *Log {
-	lane := uuid.NewString()
-	return &Log{
-		name:    options.Name,
-		lane:    lane,
-		subject: options.Name + ".log." + lane,
-		logger:  options.Logger,
-		alarm:   make(chan struct{}, 1),
-	}
+	return &Log{name: options.Name, lane: uuid.NewString(), logger: options.Logger, alarm: make(chan struct{}, 1)}
 }
 
 // connect brings the log to its stream, over a connection made with options of ours and of the caller's.
@@ -86,7 +78,7 @@ func (l *Log) connect(ctx context.Context, options Options, url string, how ...n
 	if err := l.findStream(ctx, options); err != nil {
 		return err
 	}
-	return l.publisher.start(conn, l.name, l.subject)
+	return l.publisher.start(conn, l.name, l.subject())
 }
 
 // connection is what a log needs of its connection. A message is never kept for when NATS comes back, because
@@ -120,6 +112,16 @@ func (l *Log) wake() {
 	case l.alarm <- struct{}{}:
 	default:
 	}
+}
+
+func (l *Log) subject() string { return l.name + ".log." + l.lane }
+
+// Renew implements [mailbox.Log].
+func (l *Log) Renew() {
+	l.lane = uuid.NewString()
+	l.last, l.doubt = 0, nil
+	l.publisher.msg.Subject = l.subject()
+	l.sealed.Store(false)
 }
 
 // Lane implements [mailbox.Log].

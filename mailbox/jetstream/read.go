@@ -84,8 +84,8 @@ func (r *reader) step(ctx context.Context) error {
 	return r.deliver(e)
 }
 
-func (r *reader) deliver(e stored) error {
-	if err := r.f(e.Entry); err != nil {
+func (r *reader) deliver(e mailbox.Entry) error {
+	if err := r.f(e); err != nil {
 		r.stopped = err
 		return err
 	}
