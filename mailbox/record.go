@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/genbrowser/genbrowser/internal/pack"
 )
 
 // RecordType says what a [Record] tells. The numbers are those of the log's format.
@@ -91,7 +93,7 @@ const (
 func (r *Record) AppendTo(b []byte) []byte {
 	b = append(b, byte(r.Type))
 	if r.ofShards() {
-		return appendString(b, r.Shards)
+		return pack.AppendString(b, r.Shards)
 	}
 	b = append(b, r.Mailbox[:]...)
 	switch r.Type {
@@ -102,7 +104,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 	case Acked:
 		b = binary.AppendUvarint(b, r.Seq)
 	case Awoke:
-		b = append(b, flag(r.Hold))
+		b = pack.AppendFlag(b, r.Hold)
 	case Ended:
 		b = append(b, byte(r.Reason))
 	case Restated:
@@ -110,7 +112,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 		b = binary.AppendUvarint(b, r.Seq)
 		b = binary.AppendUvarint(b, r.Floor)
 		b = binary.AppendUvarint(b, r.Last)
-		b = append(b, flag(r.Hold))
+		b = pack.AppendFlag(b, r.Hold)
 		b = appendAsleep(b, r.Asleep)
 		b = binary.AppendUvarint(b, uint64(len(r.Names)))
 		for _, n := range r.Names {
@@ -124,13 +126,6 @@ func (r *Record) AppendTo(b []byte) []byte {
 }
 
 func (r *Record) ofShards() bool { return r.Type >= Claimed && r.Type <= Released }
-
-func flag(set bool) byte {
-	if set {
-		return 1
-	}
-	return 0
-}
 
 func appendAsleep(b []byte, d time.Duration) []byte {
 	if d < 0 {
@@ -167,169 +162,116 @@ func (r *Record) appendMessage(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(m.Expires))
 	}
 	if flags&hasMeta != 0 {
-		b = appendString(append(b, byte(m.Meta.Kind)), m.Meta.Ref)
-		b = appendString(b, m.Meta.Reply)
-		b = appendString(b, m.Meta.Trace)
+		b = pack.AppendString(append(b, byte(m.Meta.Kind)), m.Meta.Ref)
+		b = pack.AppendString(b, m.Meta.Reply)
+		b = pack.AppendString(b, m.Meta.Trace)
 		b = binary.AppendUvarint(b, uint64(len(m.Meta.Via)))
 		for _, label := range m.Meta.Via {
-			b = appendString(b, label)
+			b = pack.AppendString(b, label)
 		}
 	}
-	return appendString(b, m.Body)
-}
-
-func appendString[S ~string | ~[]byte](b []byte, s S) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	return pack.AppendString(b, m.Body)
 }
 
 // ParseRecord reads one record from the beginning of b and returns what follows it. The record's Config and
 // Message.Body are parts of b. The error is [ErrRecord].
 func ParseRecord(b []byte) (Record, []byte, error) {
-	p := &parser{b: b}
+	p := &parser{pack.Reader{Rest: b}}
 	r := p.record()
-	if p.failed {
+	if p.Failed {
 		return Record{}, nil, fmt.Errorf("%w of type %d", ErrRecord, r.Type)
 	}
-	return r, p.b, nil
+	return r, p.Rest, nil
 }
 
-// parser takes values from the beginning of b, and zero values once it failed.
-type parser struct {
-	b      []byte
-	failed bool
-}
-
-func (p *parser) fail() {
-	p.failed, p.b = true, nil
-}
+type parser struct{ pack.Reader }
 
 func (p *parser) record() (r Record) {
-	r.Type = RecordType(p.byte())
+	r.Type = RecordType(p.Byte())
 	if r.ofShards() {
-		r.Shards = p.bytes(p.uint())
+		r.Shards = p.Bytes(p.Uint())
 		return r
 	}
-	copy(r.Mailbox[:], p.bytes(16))
+	copy(r.Mailbox[:], p.Bytes(16))
 	switch r.Type {
 	case Opened:
 		r.Epoch, r.Config = p.epoch(), p.config()
 	case Appended:
-		r.Floor = p.uint()
+		r.Floor = p.Uint()
 		p.message(&r)
 	case Acked:
-		r.Seq = p.uint()
+		r.Seq = p.Uint()
 	case Awoke:
-		r.Hold = p.flag()
+		r.Hold = p.Flag()
 	case Slept:
 	case Ended:
-		if r.Reason = Reason(p.byte()); r.Reason != Closed && r.Reason != Expired {
-			p.fail()
+		if r.Reason = Reason(p.Byte()); r.Reason != Closed && r.Reason != Expired {
+			p.Fail()
 		}
 	case Restated:
 		p.state(&r)
 	case Kept:
 		p.message(&r)
 	default:
-		p.fail()
+		p.Fail()
 	}
 	return r
 }
 
 func (p *parser) state(r *Record) {
 	r.Epoch, r.Config = p.epoch(), p.config()
-	r.Seq, r.Floor, r.Last = p.uint(), p.uint(), p.uint()
-	r.Hold = p.flag()
-	r.Asleep = time.Duration(p.below(1<<43))*time.Millisecond - time.Millisecond
-	for range p.below(uint64(len(p.b)) / 17) {
-		r.Names = append(r.Names, Name{p.hash(), time.Duration(p.below(1<<33)) * time.Second})
+	r.Seq, r.Floor, r.Last = p.Uint(), p.Uint(), p.Uint()
+	r.Hold = p.Flag()
+	r.Asleep = time.Duration(p.UpTo(1<<43))*time.Millisecond - time.Millisecond
+	for range p.UpTo(uint64(len(p.Rest)) / 17) {
+		r.Names = append(r.Names, Name{p.hash(), time.Duration(p.UpTo(1<<33)) * time.Second})
 	}
 }
 
 func (p *parser) message(r *Record) {
 	m := &r.Message
-	m.Seq = p.uint()
-	flags := p.byte()
+	m.Seq = p.Uint()
+	flags := p.Byte()
 	if flags >= hasMeta<<1 {
-		p.fail()
+		p.Fail()
 	}
 	if flags&hasName != 0 {
 		r.Name = p.hash()
 	}
 	if flags&hasExpiry != 0 {
-		m.Expires = int64(p.below(1 << 62))
+		m.Expires = int64(p.UpTo(1 << 62))
 	}
 	if flags&hasMeta != 0 {
 		m.Meta = p.meta()
 	}
-	m.Body = p.bytes(p.uint())
+	m.Body = p.Bytes(p.Uint())
 }
 
 func (p *parser) meta() *Meta {
-	kind := Kind(p.byte())
+	kind := Kind(p.Byte())
 	if kind > lastKind {
-		p.fail()
+		p.Fail()
 	}
-	m := &Meta{Kind: kind, Ref: p.string(), Reply: p.string(), Trace: p.string()}
-	for range p.below(uint64(len(p.b))) {
-		m.Via = append(m.Via, p.string())
+	m := &Meta{Kind: kind, Ref: p.String(), Reply: p.String(), Trace: p.String()}
+	for range p.UpTo(uint64(len(p.Rest))) {
+		m.Via = append(m.Via, p.String())
 	}
 	return m
 }
 
-func (p *parser) byte() byte {
-	if b := p.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (p *parser) flag() bool { return p.byte() != 0 }
-
 func (p *parser) hash() (h NameHash) {
-	copy(h[:], p.bytes(uint64(len(h))))
+	copy(h[:], p.Bytes(uint64(len(h))))
 	return h
 }
 
-func (p *parser) uint() uint64 {
-	v, n := binary.Uvarint(p.b)
-	if n <= 0 {
-		p.fail()
-		return 0
-	}
-	p.b = p.b[n:]
-	return v
-}
-
-// below reads a number that is at most most.
-func (p *parser) below(most uint64) uint64 {
-	v := p.uint()
-	if v > most {
-		p.fail()
-		return 0
-	}
-	return v
-}
-
-func (p *parser) epoch() uint32 { return uint32(p.below(1<<32 - 1)) }
+func (p *parser) epoch() uint32 { return uint32(p.UpTo(1<<32 - 1)) }
 
 func (p *parser) config() []byte {
-	n := p.uint()
+	n := p.Uint()
 	if n == 0 {
 		return nil
 	}
-	return p.bytes(n - 1)
-}
-
-func (p *parser) string() string { return string(p.bytes(p.uint())) }
-
-func (p *parser) bytes(n uint64) []byte {
-	if n > uint64(len(p.b)) {
-		p.fail()
-		return nil
-	}
-	b := p.b[:n:n]
-	p.b = p.b[n:]
-	return b
+	return p.Bytes(n - 1)
 }
 
 // State returns what restates the mailbox: a Restated record and a Kept one for each message.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/genbrowser/genbrowser/internal/pack"
 )
 
 var (
@@ -163,7 +165,7 @@ func TestDamagedRecord(t *testing.T) {
 // checkSize fails if parsing b, even in vain, makes far more than b.
 func checkSize(t *testing.T, b []byte) {
 	t.Helper()
-	p := &parser{b: b}
+	p := &parser{pack.Reader{Rest: b}}
 	r := p.record()
 	size := 24*cap(r.Names) + cap(r.Message.Body) + cap(r.Config)
 	if m := r.Message.Meta; m != nil {

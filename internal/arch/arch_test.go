@@ -30,12 +30,13 @@ var forbidden = []struct{ from, to, reason string }{
 	{"web/problem", module + "/server", "the Go client reads problems, and must not carry a server with it"},
 	{"client", module + "/server", "a client must not carry a server with it"},
 	{"internal/jsonscan", module + "/", "it scans JSON and knows nothing of ours"},
+	{"internal/pack", module + "/", "it packs bytes and knows nothing of ours"},
 	{"internal/wheel", module + "/", "it keeps deadlines and knows nothing of ours"},
 }
 
 // through is what a package may use although it depends on something forbidden itself.
 var through = map[string][]string{
-	"mailbox": {module + "/internal/jsonscan"},
+	"mailbox": {module + "/internal/jsonscan", module + "/internal/pack"},
 }
 
 type pkg struct {
