@@ -90,6 +90,9 @@ func (l *Log) giveUp(ctx context.Context, err error, try, silent int) error {
 	if ended := ctx.Err(); ended != nil {
 		return fmt.Errorf("%w: %w", ended, err)
 	}
+	if errors.Is(err, ErrFull) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	if !doubtful(err) && !transient(err) {
 		return err
 	}

@@ -31,6 +31,7 @@ func newFormat(c *Cluster) format {
 
 // dataDir is a directory that this process has for itself.
 type dataDir struct {
+	path string
 	lock *os.File
 }
 
@@ -46,21 +47,21 @@ func openDataDir(path string, want format) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	d := &dataDir{lock: lock}
-	if err := d.claim(path, want); err != nil {
+	d := &dataDir{path: path, lock: lock}
+	if err := d.claim(want); err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.close())
 	}
 	return d, nil
 }
 
-func (d *dataDir) claim(path string, want format) error {
+func (d *dataDir) claim(want format) error {
 	if err := d.lock.Truncate(0); err != nil {
 		return err
 	}
 	if _, err := d.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
 		return err
 	}
-	return checkFormat(filepath.Join(path, "format"), want)
+	return checkFormat(filepath.Join(d.path, "format"), want)
 }
 
 func checkFormat(path string, want format) error {
@@ -97,10 +98,26 @@ func writeFormat(path string, f format) error {
 	if err != nil {
 		return err
 	}
+	return replaceFile(path, text)
+}
+
+func replaceFile(path string, text []byte) error {
 	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// keepLast notes the newest entry of a log that is closed: JetStream cuts off what it can't read at the end of a
+// stream, and does not always say so. lastKept is 0 if there is no note.
+func (d *dataDir) keepLast(log string, seq uint64) error {
+	return replaceFile(filepath.Join(d.path, log+".last"), []byte(decimal(seq)))
+}
+
+func (d *dataDir) lastKept(log string) uint64 {
+	text, _ := os.ReadFile(filepath.Join(d.path, log+".last"))
+	seq, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	return seq
 }
 
 func owner(path string) string {

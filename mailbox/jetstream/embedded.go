@@ -14,6 +14,7 @@ import (
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // startTimeout is for the listeners of a cluster's node; that entries are read back does not count.
@@ -75,16 +76,17 @@ func (e *embedded) start(options Options, onTrouble func(string)) error {
 	logger := &serverLog{to: options.Logger, onTrouble: onTrouble}
 	server.SetLoggerV2(logger, false, false, false)
 	server.Start()
-	if reason := logger.fatal.Load(); reason != nil {
-		return errors.New(*reason)
-	}
-	if !server.ReadyForConnections(startTimeout) {
+	for deadline := time.Now().Add(startTimeout); ; {
 		if reason := logger.fatal.Load(); reason != nil {
 			return errors.New(*reason)
 		}
-		return errors.New("the NATS server does not start")
+		if server.ReadyForConnections(20 * time.Millisecond) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the NATS server is not ready after %v", startTimeout)
+		}
 	}
-	return nil
 }
 
 func (e *embedded) options(o Options) (*natsserver.Options, error) {
@@ -99,12 +101,15 @@ func (e *embedded) options(o Options) (*natsserver.Options, error) {
 		NoLog:                  true,
 		DisableJetStreamBanner: true,
 		DontListen:             true,
-		Username:               "genbrowser",
-		Password:               e.password,
 	}
 	if o.Cluster == nil {
 		return how, nil
 	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(e.password), bcrypt.MinCost) // it is random, and long
+	if err != nil {
+		return nil, err
+	}
+	how.Username, how.Password = "genbrowser", string(hash)
 	return how, o.Cluster.configure(how)
 }
 

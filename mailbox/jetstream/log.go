@@ -37,6 +37,7 @@ type Log struct {
 	closing  sync.Once
 	sealed   atomic.Bool // the lane is; never false again
 	trouble  atomic.Pointer[string]
+	opened   bool
 	broken   error // what Close found
 
 	// The rest is Append's.
@@ -78,6 +79,7 @@ func (l *Log) connect(ctx context.Context, options Options, url string, how ...n
 	if err := l.findStream(ctx, options); err != nil {
 		return err
 	}
+	l.opened = true
 	return l.publisher.start(conn, l.name, l.subject())
 }
 
@@ -141,14 +143,29 @@ func (l *Log) Connected() bool {
 // Close implements [mailbox.Log]. It returns when an embedded server is down and the data directory free.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
+		var kept error
+		if l.embedded != nil && l.opened {
+			kept = l.keepLast()
+		}
 		if l.conn != nil {
 			l.conn.Close()
 		}
 		if l.embedded != nil {
-			l.broken = l.embedded.stop()
+			l.broken = errors.Join(kept, l.embedded.stop())
 		}
 	})
 	return l.broken
+}
+
+// keepLast notes how far the log got. A log that is out of order, and can't say it, is closed all the same.
+func (l *Log) keepLast() error {
+	ctx, cancel := context.WithTimeout(context.Background(), apiPatience)
+	defer cancel()
+	stats, err := l.Stats(ctx)
+	if err != nil {
+		return nil
+	}
+	return l.embedded.dir.keepLast(l.name, stats.Last)
 }
 
 // pause waits before another try: longer each time, and not at all if something happened meanwhile.

@@ -22,7 +22,7 @@ const (
 
 // Read implements [mailbox.Log]. It may go through copies of the stream that lag behind: whenever these don't go
 // on with the next sequence, the stream's leader is asked what comes next. Entries that were trimmed meanwhile
-// are left out, and so are those that the store lost.
+// are left out. So are those that the store lost; the logger gets how many.
 func (l *Log) Read(ctx context.Context, f func(mailbox.Entry) error) error {
 	info, err := l.info(ctx, "")
 	if err != nil {
@@ -32,6 +32,7 @@ func (l *Log) Read(ctx context.Context, f func(mailbox.Entry) error) error {
 		return nil
 	}
 	r := &reader{log: l, f: f, next: max(info.State.First, 1), last: info.State.Last}
+	defer r.reportLoss()
 	if err := r.run(ctx); err != nil {
 		if r.stopped != nil {
 			return r.stopped
@@ -49,6 +50,7 @@ type reader struct {
 	inbox      string
 	messages   chan *nats.Msg
 	batches    uint64
+	lost       uint64
 }
 
 func (r *reader) run(ctx context.Context) error {
@@ -77,11 +79,36 @@ func (r *reader) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.Seq == 0 || e.Seq > r.last {
+	if e.Seq == 0 {
+		return r.skip(ctx)
+	}
+	if e.Seq > r.last {
 		r.next = r.last + 1
 		return nil
 	}
 	return r.deliver(e)
+}
+
+// skip goes on behind what was trimmed. If nothing was, the next entry can't be read: the leader does not look
+// behind damage by itself.
+func (r *reader) skip(ctx context.Context) error {
+	info, err := r.log.info(ctx, "")
+	if err != nil {
+		return err
+	}
+	if info.State.First > r.next {
+		r.next = info.State.First
+		return nil
+	}
+	r.next++
+	r.lost++
+	return nil
+}
+
+func (r *reader) reportLoss() {
+	if r.lost > 0 {
+		r.log.logger.Error("entries of the log can't be read", "stream", r.log.name, "missing", r.lost)
+	}
 }
 
 func (r *reader) deliver(e mailbox.Entry) error {

@@ -138,6 +138,12 @@ func (l *Log) reportLoss(info streamInfo) {
 	if info.State.Lost != nil {
 		missing += uint64(len(info.State.Lost.Messages))
 	}
+	if l.embedded != nil {
+		if kept := l.embedded.dir.lastKept(l.name); kept > info.State.Last {
+			l.logger.Error("entries at the end of the log are lost", "stream", l.name, "missing", kept-info.State.Last,
+				"first", info.State.Last+1, "last", kept)
+		}
+	}
 	if missing > 0 {
 		l.logger.Error("entries inside the log are lost", "stream", l.name, "missing", missing,
 			"first", info.State.First, "last", info.State.Last)
