@@ -101,7 +101,6 @@ func (l *Log) connection() []nats.Option {
 			l.logger.Info("connected to NATS again", "url", conn.ConnectedUrlRedacted())
 			l.wake()
 		}),
-		nats.ClosedHandler(func(*nats.Conn) { l.wake() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			l.logger.Warn("NATS reports an error", "error", err)
 		}),

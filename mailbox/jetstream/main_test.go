@@ -210,4 +210,12 @@ func TestCluster(t *testing.T) {
 			return l
 		}
 	})
+	t.Run("a node fails", func(t *testing.T) {
+		mustAppend(t, logs[0], "before")
+		logs[2].Close()
+		mustAppend(t, logs[0], "after")
+		if got := entries(t, logs[1]); len(got) != 2 || string(got[1].Data) != "after" {
+			t.Errorf("the other node reads %d entries, want 2", len(got))
+		}
+	})
 }

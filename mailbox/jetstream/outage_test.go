@@ -227,6 +227,30 @@ func TestCloseWhileAppending(t *testing.T) {
 	}
 }
 
+// TestEndedBefore: an entry that was never sent is not in doubt.
+func TestEndedBefore(t *testing.T) {
+	l := mustOpen(t, Options{Dir: t.TempDir()})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.Append(ctx, []byte("1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("append with an ended context: %v", err)
+	}
+	mustAppend(t, l, "2")
+}
+
+// TestReadsNoFurther: entries that come while Read begins are in its batches, and not for it.
+func TestReadsNoFurther(t *testing.T) {
+	l := mustOpen(t, Options{Dir: t.TempDir()})
+	for range 5 {
+		mustAppend(t, l, "x")
+	}
+	n := 0
+	r := &reader{log: l, f: func(mailbox.Entry) error { n++; return nil }, next: 2, last: 3}
+	if err := r.run(within(t)); err != nil || n != 2 {
+		t.Errorf("read %d entries of 2 to 3, %v", n, err)
+	}
+}
+
 func TestNoServer(t *testing.T) {
 	url := "nats://" + freePorts(t, 1)[0]
 	began := time.Now()
