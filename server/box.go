@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -31,36 +32,8 @@ type box struct {
 	stopped bool          // the server shuts down: read on, but nothing is added
 }
 
-type boxes map[uuid.UUID]*box
-
-type shard struct {
-	mu    sync.RWMutex
-	boxes boxes
-}
-
-func (s *shard) all() []*box {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	all := make([]*box, 0, len(s.boxes))
-	for _, b := range s.boxes {
-		all = append(all, b)
-	}
-	return all
-}
-
-func (s *Server) shard(id uuid.UUID) *shard { return &s.shards[id[15]&63] }
-
-// box returns the mailbox id, or the reason why there is none.
-func (s *Server) box(id uuid.UUID) (*box, error) {
-	sh := s.shard(id)
-	sh.mu.RLock()
-	b := sh.boxes[id]
-	sh.mu.RUnlock()
-	if b == nil {
-		return nil, s.gone.why(id)
-	}
-	return b, nil
-}
+// maxConfig is how long the config of one mailbox may be, in bytes.
+const maxConfig = 64 << 10
 
 // Mailbox is what opening one gives.
 type Mailbox struct {
@@ -76,7 +49,11 @@ func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
 	if s.stopping.Load() {
 		return Mailbox{}, ErrShuttingDown
 	}
-	if err := s.journal.ready(); err != nil {
+	if len(config) > maxConfig {
+		return Mailbox{}, fmt.Errorf("server: a config of %d bytes; want at most %d", len(config), maxConfig)
+	}
+	sh, err := s.shardForNew()
+	if err != nil {
 		return Mailbox{}, err
 	}
 	if s.mailboxes.Add(1) > s.maxMailboxes {
@@ -87,23 +64,20 @@ func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
 	rand.Read(epoch[:])
 	now := s.clock.now()
 	e := binary.BigEndian.Uint32(epoch[:])
-	b := s.newBox(uuid.New(), config, mailbox.New(&s.limits, e, now))
-	opened := b.describe()
+	b := s.newBox(sh.newID(), config, mailbox.New(&s.limits, e, now))
+	opened := s.describe(b.id, config)
 	opened.Cursor = b.mail.Start()
-	sh := s.shard(b.id)
-	sh.mu.Lock()
-	sh.boxes[b.id] = b
-	stored := b.note(&mailbox.Record{Type: mailbox.Opened, Epoch: e, Config: config})
-	sh.mu.Unlock()
+	stored, err := sh.open(b, &mailbox.Record{Type: mailbox.Opened, Epoch: e, Config: config})
+	if err != nil {
+		s.mailboxes.Add(-1)
+		return Mailbox{}, err
+	}
 	s.asleep.Set(&b.expiry, now.Add(s.limits.Asleep))
 	return opened, stored.wait()
 }
 
 func (s *Server) newBox(id uuid.UUID, config json.RawMessage, mail mailbox.Mailbox) *box {
-	b := &box{id: id, server: s, config: config, log: s.journal, mail: mail, visible: math.MaxUint64}
-	if b.log != nil {
-		b.visible = 0
-	}
+	b := &box{id: id, server: s, config: config, mail: mail, visible: math.MaxUint64}
 	b.expiry.Value = b
 	return b
 }
@@ -128,16 +102,15 @@ func (b *box) stored(seq uint64) Reader {
 	return b.sub.reader
 }
 
-// describe mints the capabilities of the mailbox.
-func (b *box) describe() Mailbox {
-	key := b.server.keys.MailboxKey(b.id)
+// describe mints the capabilities of a mailbox.
+func (s *Server) describe(id uuid.UUID, config json.RawMessage) Mailbox {
+	key := s.keys.MailboxKey(id)
 	addr, err := key.Address()
 	if err != nil {
 		panic(err) // a key that was just minted can be narrowed
 	}
-	config := b.config
 	if config == nil {
-		config = b.server.Config()
+		config = s.Config()
 	}
 	return Mailbox{Key: key, Address: addr, Config: config}
 }
@@ -145,16 +118,26 @@ func (b *box) describe() Mailbox {
 // Describe returns the mailbox that grant g, of which it needs the right to read, is for. Its Cursor is where
 // reading begins, and its Key the zero value.
 func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
-	b, err := s.owned(g, address.Read)
+	if err := owner(g, address.Read); err != nil {
+		return Mailbox{}, err
+	}
+	var config json.RawMessage
+	var start mailbox.Cursor
+	err := s.at(g.Mailbox(), func(b *box) (err error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		config, start = b.config, b.mail.Start()
+		return b.why
+	}, func(n *node) (err error) {
+		config, start, err = n.describe(g.Mailbox())
+		return err
+	})
 	if err != nil {
 		return Mailbox{}, err
 	}
-	m := b.describe()
-	m.Key = address.Key{}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	m.Cursor = b.mail.Start()
-	return m, b.why
+	m := s.describe(g.Mailbox(), config)
+	m.Key, m.Cursor = address.Key{}, start
+	return m, nil
 }
 
 // expire ends a mailbox that is due on the wheel, unless a reader came meanwhile.
@@ -167,11 +150,14 @@ func (s *Server) expire(b *box) {
 
 // Close ends the mailbox that grant g is for; its reader is told, its address answers [ErrClosed].
 func (s *Server) Close(g *address.Grant) error {
-	b, err := s.owned(g, address.Close)
-	if err != nil {
+	if err := owner(g, address.Close); err != nil {
 		return err
 	}
-	if err := s.journal.ready(); err != nil {
+	return s.at(g.Mailbox(), (*box).close, func(n *node) error { return n.close(g.Mailbox()) })
+}
+
+func (b *box) close() error {
+	if err := b.log.ready(); err != nil {
 		return err
 	}
 	stored, err := b.end(ErrClosed, func() bool { return true })
@@ -212,26 +198,26 @@ func (b *box) end(why error, still func() bool) (*commit, error) {
 	return stored, nil
 }
 
-// reasons are what the log keeps of why a mailbox ended.
-var reasons = map[error]mailbox.Reason{ErrClosed: mailbox.Closed, ErrExpired: mailbox.Expired}
-
 // Ack forgets the messages up to a cursor.
 func (s *Server) Ack(g *address.Grant, c mailbox.Cursor) error {
-	b, err := s.owned(g, address.Ack)
-	if err != nil {
+	if err := owner(g, address.Ack); err != nil {
 		return err
 	}
-	if err := s.journal.ready(); err != nil {
-		return err
-	}
-	stored, err := b.ackUpTo(c)
+	return s.at(g.Mailbox(), func(b *box) error { return b.ackUpTo(c) }, func(n *node) error { return n.ack(g.Mailbox(), c) })
+}
+
+func (b *box) ackUpTo(c mailbox.Cursor) error {
+	stored, err := b.tryAck(c)
 	if err != nil {
 		return err
 	}
 	return stored.wait()
 }
 
-func (b *box) ackUpTo(c mailbox.Cursor) (*commit, error) {
+func (b *box) tryAck(c mailbox.Cursor) (*commit, error) {
+	if err := b.log.ready(); err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.why != nil {
@@ -255,15 +241,34 @@ func (b *box) ack(seq uint64) *commit {
 	return b.note(&mailbox.Record{Type: mailbox.Acked, Seq: seq})
 }
 
-// owned returns the mailbox of a grant that has the owner's right.
-func (s *Server) owned(g *address.Grant, right address.Rights) (*box, error) {
+// owner checks that a grant is for a mailbox and has the owner's right.
+func owner(g *address.Grant, right address.Rights) error {
 	if g.Kind() != address.Mailbox {
-		return nil, ErrNotAMailbox
+		return ErrNotAMailbox
 	}
-	if err := g.Permit(right, time.Now()); err != nil {
-		return nil, err
+	return g.Permit(right, time.Now())
+}
+
+// moveAway forgets the mailbox, which another node owns from now on. Who is about to change it is sent there.
+func (b *box) moveAway() {
+	b.mu.Lock()
+	if b.why != nil {
+		b.mu.Unlock()
+		return
 	}
-	return s.box(g.Mailbox())
+	b.why = errElsewhere
+	_, bytes := b.mail.Len()
+	b.mail.Close()
+	sub := b.sub
+	b.sub = nil
+	b.mu.Unlock()
+
+	b.server.account(-bytes)
+	b.server.mailboxes.Add(-1)
+	b.server.asleep.Stop(&b.expiry)
+	if sub != nil {
+		sub.reader.End(ErrMoved)
+	}
 }
 
 // shutDown takes no more messages and lets the reader read what is there.

@@ -11,6 +11,7 @@ var (
 	ErrFull         = errors.New("the process's queue is full")
 	ErrRefused      = errors.New("refused")
 	ErrUnavailable  = errors.New("nothing can be stored at the moment")
+	ErrMoved        = errors.New("another node owns this mailbox now")
 	ErrOverloaded   = errors.New("this server holds as much as it may")
 	ErrShuttingDown = errors.New("this server is shutting down")
 	ErrNameTaken    = errors.New("name taken by another process")

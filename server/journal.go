@@ -31,9 +31,13 @@ type journal struct {
 	queue   []*commit // the last one is being gathered
 	ended   error     // nothing is taken any more
 
-	// owned by run
-	last  uint64 // place of the newest entry
-	floor uint64 // up to here the log may be trimmed
+	// lease is how long after an entry was sent this node may be sure that it still owns its shards; 0: for ever.
+	lease time.Duration
+	sent  atomic.Int64 // when the newest entry was, by clock, in nanoseconds since 1970
+
+	floor atomic.Uint64 // up to here the log may be trimmed
+
+	last uint64 // place of the newest entry; run's
 }
 
 const (
@@ -52,6 +56,7 @@ type commit struct {
 	entry []byte // room for the header, then the records
 	added []added
 	floor uint64 // to be announced, if above 0
+	alive bool   // to be stored even if there are no records: it shows that the writer lives
 	seq   uint64 // its place, once it is stored
 
 	told bool          // done is closed
@@ -75,10 +80,9 @@ func (c *commit) wait() error {
 	return c.err
 }
 
-func newJournal(log mailbox.Log, clock clock, from mailbox.Replayed, slog *slog.Logger) *journal {
-	j := &journal{log: log, clock: clock, floor: from.Floor, slog: slog, kick: make(chan struct{}, 1), done: make(chan struct{})}
+func newJournal(log mailbox.Log, clock clock, lease time.Duration, slog *slog.Logger) *journal {
+	j := &journal{log: log, clock: clock, lease: lease, slog: slog, kick: make(chan struct{}, 1), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
-	j.written.Store(int64(from.Bytes + from.Entries*entryCost))
 	go j.run()
 	return j
 }
@@ -107,12 +111,36 @@ func (j *journal) addFor(b *box, r *mailbox.Record) *commit {
 	return c
 }
 
-// announce stores, with what is gathered, that the log may be trimmed up to floor; with 0 it only waits.
+// announce stores, with what is gathered, that the log may be trimmed up to floor.
 func (j *journal) announce(ctx context.Context, floor uint64) error {
 	j.mu.Lock()
 	c := j.gathering()
 	c.floor = max(c.floor, floor)
 	j.mu.Unlock()
+	return c.waitUntil(ctx)
+}
+
+// flush waits until all that was added is stored.
+func (j *journal) flush(ctx context.Context) error {
+	j.mu.Lock()
+	c := j.gathering()
+	j.mu.Unlock()
+	return c.waitUntil(ctx)
+}
+
+// renew shows that the writer lives, if it has stored nothing for a while.
+func (j *journal) renew(every time.Duration) {
+	if j.clock.now().Sub(time.Unix(0, j.sent.Load())) < every {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.queue) == 0 && j.ended == nil {
+		j.gathering().alive = true
+	}
+}
+
+func (c *commit) waitUntil(ctx context.Context) error {
 	select {
 	case <-c.done:
 		return c.err
@@ -191,18 +219,20 @@ func (j *journal) run() {
 
 // store tries until the commit is stored, or can never be.
 func (j *journal) store(c *commit) error {
-	if len(c.entry) == mailbox.EntryHeaderSize && c.floor == 0 {
+	if len(c.entry) == mailbox.EntryHeaderSize && c.floor == 0 && !c.alive {
 		j.settle(c, nil)
 		return nil
 	}
-	j.floor = max(j.floor, c.floor)
-	header := mailbox.EntryHeader{Clock: j.clock.now(), Prev: j.last, Floor: j.floor}
+	j.noteFloor(c.floor)
+	header := mailbox.EntryHeader{Clock: j.clock.now(), Prev: j.last, Floor: j.floor.Load()}
 	header.Put(c.entry)
+	sent := header.Clock
 	for {
 		ctx, cancel := context.WithTimeout(j.ctx, impatience)
 		seq, err := j.log.Append(ctx, c.entry)
 		cancel()
 		if err == nil {
+			j.sent.Store(sent.UnixNano())
 			j.last, c.seq = seq, seq
 			j.written.Add(int64(len(c.entry)) + entryCost)
 			j.recovered()
@@ -210,13 +240,23 @@ func (j *journal) store(c *commit) error {
 			return nil
 		}
 		if errors.Is(err, mailbox.ErrSealed) {
-			return err
+			return ErrMoved
 		}
 		j.stall(c, err)
 		select {
 		case <-time.After(retryStore):
 		case <-j.ctx.Done():
 			return ErrShuttingDown
+		}
+	}
+}
+
+// noteFloor notes that the log may be trimmed up to floor.
+func (j *journal) noteFloor(floor uint64) {
+	for {
+		now := j.floor.Load()
+		if floor <= now || j.floor.CompareAndSwap(now, floor) {
+			return
 		}
 	}
 }
@@ -277,21 +317,27 @@ func (j *journal) end(err error) {
 
 // ready returns [ErrUnavailable] while nothing can be stored, or too much waits for it.
 func (j *journal) ready() error {
-	if j != nil && (j.stalled.Load() || j.pending.Load() > maxPending) {
+	if j != nil && (j.stalled.Load() || j.pending.Load() > maxPending || !j.sure()) {
 		return ErrUnavailable
 	}
 	return nil
 }
 
-// stop stores what is left to store, until ctx ends, and lets go of the log.
+// sure reports whether nobody else can own this node's shards. It was so when the newest entry was sent, and others
+// wait for longer than the lease until they seal a lane.
+func (j *journal) sure() bool {
+	return j.lease == 0 || j.clock.now().UnixNano()-j.sent.Load() < int64(j.lease)
+}
+
+// stop stores what is left to store, until ctx ends, and seals the lane.
 func (j *journal) stop(ctx context.Context) error {
-	err := j.announce(ctx, 0)
+	err := j.flush(ctx)
 	j.cancel()
 	<-j.done
 	if err == nil && j.last != 0 {
 		err = j.log.Seal(ctx, j.log.Lane(), j.last)
 	}
-	return errors.Join(err, j.log.Close())
+	return err
 }
 
 // tell lets those who wait for the commit go on; the journal's mu is held.

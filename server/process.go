@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -171,6 +173,13 @@ const (
 )
 
 var fromOutside = context.WithValue(context.Background(), impatient{}, outside)
+
+// names returns the names of the processes, in order.
+func (p *processes) names() []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Sorted(maps.Keys(p.byName))
+}
 
 func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message) error {
 	p := &s.processes

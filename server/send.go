@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -95,12 +98,17 @@ type Posted struct {
 	reader Reader // to be woken at once
 	added  added
 	commit *commit
+	call   *call // to the node that has it
 }
 
 // Wait returns when the letter is stored as safely as the server stores. The caller must wake the reader that is
 // returned, if any, soon; one wake will do for many letters. The error is [ErrUnavailable]: the letter is not
 // stored, or not yet.
 func (p *Posted) Wait() (Reader, error) {
+	if p.call != nil {
+		_, err := p.call.wait()
+		return nil, err
+	}
 	if p.commit == nil {
 		return p.reader, nil
 	}
@@ -144,20 +152,28 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 		msg.Meta = &meta
 	}
 	if g.Kind() == address.Process {
-		return none, s.queueFor(ctx, string(g.Name()), msg)
+		return s.toProcess(ctx, string(g.Name()), msg)
 	}
-	b, err := s.box(g.Mailbox())
-	if err != nil {
-		return none, err
+	var name mailbox.NameHash
+	if l.Name != "" {
+		name = mailbox.HashName(l.Name)
 	}
-	return b.append(msg, l.Name, now)
+	posted, err := s.append(g.Mailbox(), msg, name, now)
+	if errors.Is(err, errElsewhere) {
+		return s.forward(g.Mailbox(), msg, name)
+	}
+	return posted, err
 }
 
-func (b *box) append(msg mailbox.Message, name string, now time.Time) (Posted, error) {
-	var hash mailbox.NameHash
-	if name != "" {
-		hash = mailbox.HashName(name)
+func (s *Server) append(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time) (Posted, error) {
+	b, err := s.box(id)
+	if err != nil {
+		return Posted{}, err
 	}
+	return b.append(msg, name, now)
+}
+
+func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) (Posted, error) {
 	if err := b.log.ready(); err != nil {
 		return Posted{}, err
 	}
@@ -170,14 +186,14 @@ func (b *box) append(msg mailbox.Message, name string, now time.Time) (Posted, e
 		return Posted{}, ErrShuttingDown
 	}
 	_, before := b.mail.Len()
-	at, stored, err := b.mail.Append(msg, hash, now)
+	at, stored, err := b.mail.Append(msg, name, now)
 	_, after := b.mail.Len()
 	b.server.account(after - before) // a message that was refused may have made others go
 	if err != nil {
 		return Posted{}, err
 	}
 	if b.log != nil {
-		return b.post(msg, hash, at.Seq, stored), nil
+		return b.post(msg, name, at.Seq, stored), nil
 	}
 	if !stored || b.sub == nil {
 		return Posted{}, nil

@@ -19,7 +19,11 @@ import (
 type Options struct {
 	Keys *address.Ring
 	// Log is where mailboxes outlive the process; nil: they do not. The server has it for itself and closes it.
-	Log          mailbox.Log
+	Log mailbox.Log
+	// Mesh connects this server with others that share the log; nil: it is alone. Node is its name among them,
+	// for people.
+	Mesh         Mesh
+	Node         string
 	Snapshot     int64          // bytes that the log may grow by, at least, until it is written anew and trimmed; 64 MiB
 	Limits       mailbox.Limits // of each mailbox
 	MaxMailboxes int            // 1,000,000
@@ -40,12 +44,13 @@ type Server struct {
 	queue        int
 	log          *slog.Logger
 	clock        clock
-	journal      *journal // nil: nothing outlives the process
+	member       *member  // of the log; nil: nothing outlives the process
+	cluster      *cluster // nil: this server is alone
 	asleep       *wheel.Wheel[*box]
 	done         chan struct{}
 	background   sync.WaitGroup
 
-	shards    [64]shard
+	shards    [shardCount]shard
 	processes processes
 	gone      gone
 
@@ -94,17 +99,19 @@ func New(o Options) (*Server, error) {
 		s.log = slog.Default()
 	}
 	for i := range s.shards {
-		s.shards[i].boxes = make(boxes)
+		s.shards[i].number = uint8(i)
+		if o.Log == nil {
+			s.shards[i].own(make(boxes), nil, 0, 0)
+		}
 	}
 	s.processes.init()
 	s.SetConfig(struct{}{})
 	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
 	s.asleep = wheel.New[*box](tick, s.clock.now())
 	if o.Log != nil {
-		if err := s.recover(o.Log); err != nil {
+		if err := s.join(o.Log, o.Mesh, o.Node); err != nil {
 			return nil, err
 		}
-		s.background.Go(s.keepLogShort)
 	}
 	s.background.Go(func() { s.asleep.Run(s.done, s.expire) })
 	return s, nil
@@ -151,10 +158,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Stop stores what is left to store, until ctx ends, and lets go of the log. Call it after [Server.Shutdown], when
 // the readers are gone.
 func (s *Server) Stop(ctx context.Context) error {
-	if s.journal == nil {
+	if s.member == nil {
 		return nil
 	}
-	if err := s.journal.stop(ctx); err != nil {
+	if err := s.member.leave(ctx); err != nil {
 		return fmt.Errorf("server: stop: %w", err)
 	}
 	return nil

@@ -31,7 +31,8 @@ func (s *Server) keepLogShort() {
 		case <-ticker.C:
 		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
-		if s.journal.written.Load() < max(s.snapshot, 2*live) || s.journal.ready() != nil {
+		j := s.member.current()
+		if j.written.Load() < max(s.snapshot, 2*live) || j.ready() != nil {
 			continue
 		}
 		if err := s.Snapshot(context.Background()); err != nil {
@@ -44,14 +45,18 @@ func (s *Server) keepLogShort() {
 // mailbox that changes meanwhile is changed by the records that follow its own in the snapshot.
 func (s *Server) Snapshot(ctx context.Context) error {
 	began := time.Now()
-	j := s.journal
-	if j == nil {
+	if s.member == nil {
 		return nil
 	}
+	j := s.member.current()
 	before := j.written.Load()
 	w := &snapshotWriter{journal: j}
-	// one record that changes nothing, so that the first entry is known even if there is nothing to say
-	w.add(&mailbox.Record{Type: mailbox.Slept})
+	owned := s.ownedShards()
+	shards := make([]uint8, len(owned))
+	for i, o := range owned {
+		shards[i] = o.Shard
+	}
+	w.add(&mailbox.Record{Type: mailbox.Owned, Shards: shards})
 	if err := w.flush(); err != nil {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}
@@ -59,7 +64,7 @@ func (s *Server) Snapshot(ctx context.Context) error {
 	s.gone.each(func(id uuid.UUID, why error) {
 		w.add(&mailbox.Record{Type: mailbox.Ended, Mailbox: id, Reason: reasons[why]})
 	})
-	for i := range s.shards {
+	for _, i := range shards {
 		for _, b := range s.shards[i].all() {
 			b.restate(w)
 			if err := w.flushIfFull(); err != nil {
@@ -70,14 +75,15 @@ func (s *Server) Snapshot(ctx context.Context) error {
 	if err := w.flush(); err != nil {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}
-	// whoever reads the log must know that nothing is missing before first, or it would be taken for damaged
-	if err := j.announce(ctx, first); err != nil {
-		return fmt.Errorf("server: snapshot: %w", err)
-	}
-	if err := j.log.Trim(ctx, first); err != nil {
-		return fmt.Errorf("server: snapshot: %w", err)
+	for _, o := range owned {
+		s.shards[o.Shard].raiseFloor(o.Since, first)
 	}
 	j.written.Add(-before)
+	if s.cluster == nil {
+		if err := s.member.trim(ctx, first); err != nil {
+			return fmt.Errorf("server: snapshot: %w", err)
+		}
+	}
 	s.log.Info("snapshot", "first", first, "bytes", w.bytes, "took", time.Since(began))
 	return nil
 }

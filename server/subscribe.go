@@ -29,6 +29,7 @@ type Subscription struct {
 	Gap     uint64  // messages that are missing there
 
 	box    *box
+	far    *farSubscription // instead of box, if another node owns it
 	reader Reader
 	at     uint64 // the last message that was delivered
 	hold   bool
@@ -37,12 +38,27 @@ type Subscription struct {
 // Subscribe makes r the reader of the mailbox that grant g is for. A reader that was there is ended with
 // [ErrTakenOver].
 func (s *Server) Subscribe(g *address.Grant, how Subscribing, r Reader) (*Subscription, error) {
-	b, err := s.owned(g, address.Read)
-	if err != nil {
+	if err := owner(g, address.Read); err != nil {
 		return nil, err
 	}
-	hold := how.Hold || g.Permit(address.Ack, time.Now()) != nil
-	sub := &Subscription{Mailbox: b.describe(), box: b, reader: r, hold: hold}
+	if s.stopping.Load() {
+		return nil, ErrShuttingDown
+	}
+	how.Hold = how.Hold || g.Permit(address.Ack, time.Now()) != nil
+	var sub *Subscription
+	err := s.at(g.Mailbox(), func(b *box) (err error) {
+		sub, err = s.attach(b, how, r)
+		return err
+	}, func(n *node) error {
+		sub = &Subscription{reader: r, hold: how.Hold}
+		return n.subscribe(g.Mailbox(), how, sub)
+	})
+	return sub, err
+}
+
+// attach makes r the reader of a mailbox of this node.
+func (s *Server) attach(b *box, how Subscribing, r Reader) (*Subscription, error) {
+	sub := &Subscription{Mailbox: s.describe(b.id, b.config), box: b, reader: r, hold: how.Hold}
 	before, err := sub.attach(how.After)
 	if err != nil {
 		return nil, err
@@ -96,6 +112,10 @@ func (sub *Subscription) Cursor() mailbox.Cursor {
 // returns false. f runs under the mailbox's lock: it copies what it needs, and does not block. A subscription
 // that ended reads nothing.
 func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) {
+	if sub.far != nil {
+		sub.far.read(time.Now(), f)
+		return
+	}
 	b := sub.box
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -114,8 +134,16 @@ func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) {
 // Delivered notes that the messages up to seq reached the reader, as far as can be told without an
 // acknowledgement. The next Read goes on after them.
 func (sub *Subscription) Delivered(seq uint64) {
-	b := sub.box
 	sub.at = seq
+	if sub.far != nil {
+		sub.far.delivered(seq)
+		return
+	}
+	sub.markDelivered(seq)
+}
+
+func (sub *Subscription) markDelivered(seq uint64) {
+	b := sub.box
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.sub == sub {
@@ -126,6 +154,10 @@ func (sub *Subscription) Delivered(seq uint64) {
 // Close ends the subscription; the mailbox falls asleep, unless another reader took over. Closing it again
 // changes nothing.
 func (sub *Subscription) Close() {
+	if sub.far != nil {
+		sub.far.close()
+		return
+	}
 	b := sub.box
 	b.mu.Lock()
 	defer b.mu.Unlock()

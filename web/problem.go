@@ -30,6 +30,7 @@ var kinds = []struct {
 	{server.ErrNotAMailbox, problem.MissingRight, 0},
 	{server.ErrFull, problem.Full, time.Second},
 	{server.ErrUnavailable, problem.Unavailable, 2 * time.Second},
+	{server.ErrMoved, problem.Unavailable, time.Second},
 	{server.ErrOverloaded, problem.Overloaded, 5 * time.Second},
 	{server.ErrShuttingDown, problem.ShuttingDown, 2 * time.Second},
 	{mailbox.ErrFull, problem.Full, time.Second},

@@ -205,6 +205,8 @@ func goodbye(why error) []byte {
 	switch {
 	case errors.Is(why, server.ErrShuttingDown):
 		return byeEvent("shutdown", spread(500*time.Millisecond, 4*time.Second))
+	case errors.Is(why, server.ErrMoved):
+		return byeEvent("moved", spread(50*time.Millisecond, time.Second))
 	case errors.Is(why, server.ErrTakenOver):
 		return byeEvent("taken-over", 0)
 	case errors.Is(why, server.ErrClosed):

@@ -119,10 +119,17 @@ func (f *flags) office(ctx context.Context, log *slog.Logger) (*server.Server, e
 	if err != nil {
 		return nil, err
 	}
-	office, err := server.New(server.Options{
-		Keys: keys, Log: records, Snapshot: f.Snapshot, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes,
-		MaxBytes: f.MaxBytes, Queue: f.Queue, Logger: log,
-	})
+	o := server.Options{
+		Keys: keys, Snapshot: f.Snapshot, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes, MaxBytes: f.MaxBytes,
+		Queue: f.Queue, Logger: log,
+	}
+	if records != nil {
+		o.Log = records
+	}
+	if f.shared() {
+		o.Mesh, o.Node = records.Mesh(), f.node()
+	}
+	office, err := server.New(o)
 	if err != nil && records != nil {
 		err = errors.Join(err, records.Close())
 	}

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"os"
 	"time"
 
-	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 )
 
@@ -38,7 +39,7 @@ func (s *storage) lasting() bool { return s.Data != "" || len(s.Nats) > 0 }
 func (s *storage) shared() bool { return len(s.Nats) > 0 || s.ClusterName != "" }
 
 // open opens the log, which is nil if mailboxes end with the process.
-func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (mailbox.Log, error) {
+func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (*jetstream.Log, error) {
 	if !s.lasting() {
 		if s.ClusterName != "" || len(s.Join) > 0 {
 			return nil, errors.New("--cluster-name, --join: a node of a cluster needs --data")
@@ -59,11 +60,16 @@ func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (
 			Join: s.Join, User: "genbrowser", Password: secrets.clusterPassword(), TLS: config,
 		}
 	}
-	l, err := jetstream.Open(ctx, o)
+	return jetstream.Open(ctx, o)
+}
+
+// node is this node's name, for people.
+func (s *storage) node() string {
+	host, err := os.Hostname()
 	if err != nil {
-		return nil, err
+		host = "unknown"
 	}
-	return l, nil
+	return cmp.Or(s.ClusterNode, host)
 }
 
 func (s *storage) clusterTLS() (*tls.Config, error) {

@@ -1,0 +1,339 @@
+package server
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/genbrowser/genbrowser/internal/pack"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+const (
+	// windowMessages and windowBytes are how much is sent ahead of what the reader took.
+	windowMessages = 256
+	windowBytes    = 128 << 10
+)
+
+// edge reads a mailbox of this node for a reader of another, and sends what comes. It implements [Reader].
+type edge struct {
+	node   *node
+	number uint64
+	sub    *Subscription
+
+	mu      sync.Mutex
+	taken   uint64   // messages up to here were taken there
+	unacked []pushed // sent, and not yet taken
+	bytes   int      // of them
+	end     error
+	ended   bool
+}
+
+type pushed struct {
+	seq  uint64
+	size int
+}
+
+// Wake sends what there is to read, as far as the window goes.
+func (e *edge) Wake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pump()
+}
+
+func (e *edge) pump() {
+	if e.sub == nil || e.ended { // it is not attached yet
+		return
+	}
+	for e.sendSome() {
+	}
+	if e.end != nil {
+		e.ended = true
+		why := e.end
+		e.node.send(func(b []byte) []byte {
+			return appendError(binary.AppendUvarint(append(b, isEnd), e.number), why)
+		})
+	}
+}
+
+// sendSome sends one frame of messages, and reports whether there may be more.
+func (e *edge) sendSome() (more bool) {
+	var items []byte
+	count, at := uint64(0), e.sub.at
+	e.sub.Read(func(m *mailbox.Message, err error) bool {
+		if len(e.unacked) >= windowMessages || e.bytes >= windowBytes {
+			return false
+		}
+		if len(items) >= windowBytes/2 {
+			more = true
+			return false
+		}
+		count++
+		var gap *mailbox.GapError
+		if errors.As(err, &gap) {
+			items = binary.AppendUvarint(items, gap.Missing)
+			at += gap.Missing
+			return true
+		}
+		at = m.Seq
+		record := mailbox.Record{Type: mailbox.Kept, Message: *m}
+		items = record.AppendTo(append(items, 0))
+		e.unacked = append(e.unacked, pushed{m.Seq, len(m.Body)})
+		e.bytes += len(m.Body)
+		return true
+	})
+	if count == 0 {
+		return false
+	}
+	e.sub.at = at
+	e.node.send(func(b []byte) []byte {
+		b = binary.AppendUvarint(append(b, isPush), e.number)
+		return append(binary.AppendUvarint(b, count), items...)
+	})
+	return more
+}
+
+// End says why there will be nothing more.
+func (e *edge) End(why error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.end = why
+	e.pump()
+}
+
+// delivered notes what the reader took, and sends more. A nil edge ended meanwhile.
+func (e *edge) delivered(seq uint64) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.unacked) > 0 && e.unacked[0].seq <= seq {
+		e.bytes -= e.unacked[0].size
+		e.unacked = e.unacked[1:]
+	}
+	e.sub.markDelivered(seq)
+	e.pump()
+}
+
+func (n *node) edge(number uint64) *edge {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.edges[number]
+}
+
+// takeSubscribe begins to read a mailbox for a reader of another node.
+func (n *node) takeSubscribe(r *pack.Reader) {
+	call, number, id := r.Uint(), r.Uint(), readID(r)
+	how := Subscribing{Hold: r.Flag()}
+	hasCursor := r.Flag()
+	cursor := readCursor(r)
+	if r.Failed {
+		return
+	}
+	if hasCursor {
+		how.After = &cursor
+	}
+	e := &edge{node: n, number: number}
+	e.mu.Lock() // so that nothing is sent before the answer
+	defer e.mu.Unlock()
+	s := n.cluster.server
+	b, err := s.box(id)
+	var sub *Subscription
+	if err == nil {
+		sub, err = s.attach(b, how, e)
+	}
+	if err != nil {
+		n.answer(call, nil, err)
+		return
+	}
+	e.sub = sub
+	if !n.keep(e) {
+		sub.Close()
+		return
+	}
+	answer := appendCursor(appendConfig(nil, b.config), sub.Mailbox.Cursor)
+	n.answer(call, binary.AppendUvarint(answer, sub.Gap), nil)
+	e.pump()
+}
+
+// keep remembers an edge, unless the node is gone.
+func (n *node) keep(e *edge) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.gone {
+		return false
+	}
+	n.edges[e.number] = e
+	return true
+}
+
+func (n *node) takeUnsubscribe(number uint64) {
+	n.mu.Lock()
+	e := n.edges[number]
+	delete(n.edges, number)
+	n.mu.Unlock()
+	if e != nil {
+		e.close()
+	}
+}
+
+func (e *edge) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = true
+	e.sub.Close()
+}
+
+// farSubscription is a reader here of a mailbox on another node.
+type farSubscription struct {
+	node   *node
+	number uint64
+	reader Reader
+
+	mu    sync.Mutex
+	queue []farItem // came, and is not yet delivered
+	told  uint64    // the other node knows that messages up to here were delivered
+	why   error
+}
+
+// farItem is a message, or a gap before the next one.
+type farItem struct {
+	msg     mailbox.Message
+	missing uint64
+}
+
+// subscribe begins to read a mailbox of the node.
+func (n *node) subscribe(id uuid.UUID, how Subscribing, sub *Subscription) error {
+	f := &farSubscription{node: n, reader: sub.reader}
+	n.mu.Lock()
+	n.newest++
+	f.number = n.newest
+	n.far[f.number] = f
+	n.mu.Unlock()
+	sub.far = f
+	answer, err := n.ask(isSubscribe, func(b []byte) []byte {
+		b = append(binary.AppendUvarint(b, f.number), id[:]...)
+		b = pack.AppendFlag(pack.AppendFlag(b, how.Hold), how.After != nil)
+		var after mailbox.Cursor
+		if how.After != nil {
+			after = *how.After
+		}
+		return appendCursor(b, after)
+	}).wait()
+	r := pack.Reader{Rest: answer}
+	if err == nil {
+		sub.Mailbox = n.cluster.server.describe(id, readConfig(&r))
+		sub.Mailbox.Cursor = readCursor(&r)
+		sub.Gap = r.Uint()
+		sub.at = sub.Mailbox.Cursor.Seq
+		if r.Failed {
+			err = ErrUnavailable
+		}
+	}
+	if err != nil {
+		f.close()
+	}
+	return err
+}
+
+// farSubscription returns the one of that number; nil if it ended.
+func (n *node) farSubscription(number uint64) *farSubscription {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.far[number]
+}
+
+// takePush gives the messages of a frame to their reader. If that is gone, the other node is told once more.
+func (n *node) takePush(r *pack.Reader) {
+	number := r.Uint()
+	items := readItems(r)
+	if r.Failed {
+		return
+	}
+	if f := n.farSubscription(number); f != nil {
+		f.pushed(items)
+		return
+	}
+	n.send(func(b []byte) []byte { return binary.AppendUvarint(append(b, isUnsubscribe), number) })
+}
+
+func readItems(r *pack.Reader) []farItem {
+	var items []farItem
+	for range r.UpTo(uint64(len(r.Rest))) {
+		item := farItem{missing: r.Uint()}
+		if item.missing == 0 {
+			item.msg = readRecord(r).Message
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+func (f *farSubscription) pushed(items []farItem) {
+	f.mu.Lock()
+	f.queue = append(f.queue, items...)
+	f.mu.Unlock()
+	f.reader.Wake()
+}
+
+// read calls take with what came, until that returns false.
+func (f *farSubscription) read(now time.Time, take func(*mailbox.Message, error) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.queue {
+		item := &f.queue[i]
+		if item.missing > 0 {
+			if !take(nil, &mailbox.GapError{Missing: item.missing}) {
+				return
+			}
+		} else if e := item.msg.Expires; (e == 0 || e > now.Unix()) && !take(&item.msg, nil) {
+			return
+		}
+	}
+}
+
+// delivered forgets the messages up to seq, and lets the other node know now and then.
+func (f *farSubscription) delivered(seq uint64) {
+	f.mu.Lock()
+	done := 0
+	for done < len(f.queue) && (f.queue[done].missing > 0 || f.queue[done].msg.Seq <= seq) {
+		done++
+	}
+	clear(f.queue[:done])
+	f.queue = f.queue[done:]
+	tell := len(f.queue) == 0 || seq-f.told >= windowMessages/4
+	if tell {
+		f.told = seq
+	}
+	f.mu.Unlock()
+	if tell {
+		f.node.send(func(b []byte) []byte {
+			return binary.AppendUvarint(binary.AppendUvarint(append(b, isDelivered), f.number), seq)
+		})
+	}
+}
+
+// end tells the reader why there is nothing more.
+func (f *farSubscription) end(why error) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	first := f.why == nil
+	f.why = why
+	f.mu.Unlock()
+	if first {
+		f.reader.End(why)
+	}
+}
+
+func (f *farSubscription) close() {
+	f.node.mu.Lock()
+	delete(f.node.far, f.number)
+	f.node.mu.Unlock()
+	f.node.send(func(b []byte) []byte { return binary.AppendUvarint(append(b, isUnsubscribe), f.number) })
+}

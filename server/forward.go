@@ -1,0 +1,219 @@
+package server
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/genbrowser/genbrowser/internal/pack"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// routePatience is how long what is for a mailbox waits while its shard goes from one node to another.
+const routePatience = 5 * time.Second
+
+// at does something with a mailbox: here if this node owns it, else there. It waits while nobody does.
+func (s *Server) at(id uuid.UUID, here func(*box) error, there func(*node) error) error {
+	b, err := s.box(id)
+	if err == nil {
+		err = here(b)
+	}
+	if !errors.Is(err, errElsewhere) {
+		return err
+	}
+	if s.cluster == nil {
+		return ErrUnavailable
+	}
+	deadline := time.Now().Add(routePatience)
+	for {
+		n, err := s.cluster.route(shardOf(id), deadline)
+		switch {
+		case err != nil:
+			return err
+		case n != nil:
+			err = there(n)
+		default:
+			var b *box
+			if b, err = s.box(id); err == nil {
+				err = here(b)
+			}
+		}
+		if !errors.Is(err, errElsewhere) {
+			return err
+		}
+		if !s.cluster.awaitChange(deadline) {
+			return ErrUnavailable
+		}
+	}
+}
+
+// forward sends a message to the node that owns its mailbox.
+func (s *Server) forward(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash) (posted Posted, err error) {
+	err = s.at(id, func(b *box) (err error) {
+		posted, err = b.append(msg, name, s.clock.now())
+		return err
+	}, func(n *node) error {
+		posted = Posted{call: n.post(id, msg, name, s.clock.now())}
+		return nil
+	})
+	return posted, err
+}
+
+func (n *node) post(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time) *call {
+	var ttl uint64
+	if msg.Expires != 0 {
+		ttl = uint64(max(msg.Expires-now.Unix(), 1))
+	}
+	msg.Expires = 0
+	r := mailbox.Record{Type: mailbox.Appended, Mailbox: id, Message: msg, Name: name}
+	return n.ask(isPost, func(b []byte) []byte { return r.AppendTo(binary.AppendUvarint(b, ttl)) })
+}
+
+func (n *node) ack(id uuid.UUID, c mailbox.Cursor) error {
+	_, err := n.ask(isAck, func(b []byte) []byte { return appendCursor(append(b, id[:]...), c) }).wait()
+	return err
+}
+
+func (n *node) close(id uuid.UUID) error {
+	_, err := n.ask(isClose, func(b []byte) []byte { return append(b, id[:]...) }).wait()
+	return err
+}
+
+func (n *node) describe(id uuid.UUID) (config json.RawMessage, start mailbox.Cursor, err error) {
+	answer, err := n.ask(isDescribe, func(b []byte) []byte { return append(b, id[:]...) }).wait()
+	if err != nil {
+		return nil, start, err
+	}
+	r := pack.Reader{Rest: answer}
+	config, start = readConfig(&r), readCursor(&r)
+	if r.Failed {
+		err = ErrUnavailable
+	}
+	return config, start, err
+}
+
+// frames takes a packet apart and does what it says. What must wait for the log is answered later, all together.
+func (n *node) frames(r *pack.Reader) {
+	var later []asked
+	for len(r.Rest) > 0 && !r.Failed {
+		switch kind := r.Byte(); kind {
+		case isAnswer:
+			n.answered(r)
+		case isPost:
+			later = append(later, n.takePost(r))
+		case isProcess:
+			n.takeForProcess(r)
+		case isAck, isClose, isDescribe:
+			later = append(later, n.takeAction(kind, r))
+		case isSubscribe:
+			n.takeSubscribe(r)
+		case isDelivered:
+			n.edge(r.Uint()).delivered(r.Uint())
+		case isUnsubscribe:
+			n.takeUnsubscribe(r.Uint())
+		case isPush:
+			n.takePush(r)
+		case isEnd:
+			f, err := n.farSubscription(r.Uint()), readError(r)
+			f.end(err)
+		case isReset:
+			n.cut()
+		default:
+			r.Fail()
+		}
+	}
+	if r.Failed {
+		n.cluster.log.Error("a packet that makes no sense; is the node of another version?", "node", n.id)
+	}
+	if len(later) > 0 {
+		n.cluster.background.Go(func() { n.answerAll(later) })
+	}
+}
+
+// asked is a call of another node that waits for the log.
+type asked struct {
+	call   uint64
+	posted Posted
+	wait   func() ([]byte, error) // instead of posted
+	err    error
+}
+
+func (n *node) answerAll(all []asked) {
+	var awake []Reader
+	for i := range all {
+		a := &all[i]
+		var answer []byte
+		var reader Reader
+		switch {
+		case a.err != nil:
+		case a.wait != nil:
+			answer, a.err = a.wait()
+		default:
+			reader, a.err = a.posted.Wait()
+		}
+		n.answer(a.call, answer, a.err)
+		if reader != nil && !slices.Contains(awake, reader) {
+			awake = append(awake, reader)
+		}
+	}
+	for _, r := range awake {
+		r.Wake()
+	}
+}
+
+func (n *node) takePost(r *pack.Reader) asked {
+	a := asked{call: r.Uint()}
+	ttl := r.UpTo(1 << 31)
+	record := readRecord(r)
+	if r.Failed {
+		return a
+	}
+	s := n.cluster.server
+	now := s.clock.now()
+	msg := record.Message
+	msg.Body = slices.Clone(msg.Body)
+	if ttl > 0 {
+		msg.Expires = now.Unix() + int64(ttl)
+	}
+	if s.bytes.Load()+int64(len(msg.Body)) > s.maxBytes {
+		a.err = ErrOverloaded
+		return a
+	}
+	a.posted, a.err = s.append(record.Mailbox, msg, record.Name, now)
+	return a
+}
+
+// takeAction does what the owner of a mailbox asked another node for.
+func (n *node) takeAction(kind byte, r *pack.Reader) asked {
+	a := asked{call: r.Uint()}
+	id := readID(r)
+	var cursor mailbox.Cursor
+	if kind == isAck {
+		cursor = readCursor(r)
+	}
+	b, err := n.cluster.server.box(id)
+	if err != nil {
+		a.err = err
+		return a
+	}
+	switch kind {
+	case isAck:
+		stored, err := b.tryAck(cursor)
+		a.err, a.wait = err, func() ([]byte, error) { return nil, stored.wait() }
+	case isClose:
+		a.wait = func() ([]byte, error) { return nil, b.close() }
+	case isDescribe:
+		a.wait = b.described
+	}
+	return a
+}
+
+func (b *box) described() ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return appendCursor(appendConfig(nil, b.config), b.mail.Start()), b.why
+}

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/pack"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// What nodes send each other: a beat, to all; or a packet, to one.
+//
+//	beat      isBeat JSON
+//	packet    isPacket number frame*
+//
+// Frames, with numbers as varints and byte strings after their length; a call is the number of its answer:
+//
+//	isAnswer       call error answer                    error = its place in remoteErrors, text
+//	isPost         call seconds-to-live record          the record is an Appended one
+//	isProcess      call name record                     a Kept one
+//	isAck          call mailbox:16 epoch seq
+//	isClose        call mailbox:16
+//	isDescribe     call mailbox:16                      answer: has-config:1 config epoch seq
+//	isSubscribe    call subscription mailbox:16 hold:1 has-cursor:1 epoch seq
+//	                                                    answer: has-config:1 config epoch seq gap
+//	isDelivered    subscription seq
+//	isUnsubscribe  subscription
+//	isPush         subscription number-of-items item*   item = missing, or 0 and a Kept record
+//	isEnd          subscription error
+//	isReset                                             a packet got lost: all calls and subscriptions end
+const (
+	isBeat   = 'b'
+	isPacket = 'p'
+
+	isAnswer = iota
+	isPost
+	isProcess
+	isAck
+	isClose
+	isDescribe
+	isSubscribe
+	isDelivered
+	isUnsubscribe
+	isPush
+	isEnd
+	isReset
+)
+
+// remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.
+var remoteErrors = []error{
+	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
+	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
+	address.ErrInvalid,
+}
+
+// remoteError is an error of another node.
+type remoteError struct {
+	is   error
+	text string
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.is }
+
+// unknownError stands for an error that is not in remoteErrors.
+const unknownError = 255
+
+func appendError(b []byte, err error) []byte {
+	if err == nil {
+		return append(b, 0)
+	}
+	place := byte(unknownError)
+	for i, known := range remoteErrors {
+		if known != nil && errors.Is(err, known) {
+			place = byte(i)
+			break
+		}
+	}
+	return pack.AppendString(append(b, place), err.Error())
+}
+
+func readError(r *pack.Reader) error {
+	place := int(r.Byte())
+	if place == 0 {
+		return nil
+	}
+	err := &remoteError{text: r.String()}
+	if place < len(remoteErrors) {
+		err.is = remoteErrors[place]
+	}
+	return err
+}
+
+func appendCursor(b []byte, c mailbox.Cursor) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.Epoch)), c.Seq)
+}
+
+func readCursor(r *pack.Reader) mailbox.Cursor {
+	return mailbox.Cursor{Epoch: uint32(r.UpTo(1<<32 - 1)), Seq: r.Uint()}
+}
+
+func readID(r *pack.Reader) (id uuid.UUID) {
+	copy(id[:], r.Bytes(uint64(len(id))))
+	return id
+}
+
+func appendConfig(b, config []byte) []byte {
+	return pack.AppendString(pack.AppendFlag(b, config != nil), config)
+}
+
+func readConfig(r *pack.Reader) []byte {
+	has := r.Flag()
+	config := r.Bytes(r.Uint())
+	if !has {
+		return nil
+	}
+	return config
+}
+
+func readRecord(r *pack.Reader) mailbox.Record {
+	record, rest, err := mailbox.ParseRecord(r.Rest)
+	if err != nil {
+		r.Fail()
+		return record
+	}
+	r.Rest = rest
+	return record
+}

@@ -1,0 +1,277 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"hash/fnv"
+	"math"
+	"slices"
+	"time"
+)
+
+// governing is what govern keeps for itself.
+type governing struct {
+	joined   time.Time
+	suspects map[string]suspect // lanes whose nodes are not heard
+	paused   bool               // readers were sent away because nothing can be stored
+	trimmed  uint64
+}
+
+// suspect is a lane that may be a dead node's.
+type suspect struct {
+	newest uint64
+	since  time.Time
+}
+
+const (
+	governEvery = 200 * time.Millisecond
+	// listenFirst is how long a new node listens for others before it claims anything.
+	listenFirst = 2 * beatEvery
+	// settled is how long a node must be known until shards are handed to it.
+	settled = 2 * time.Second
+	// governPatience is how long one question to the log may take.
+	governPatience = 5 * time.Second
+)
+
+// govern sees to it that every shard is owned, by the node that should own it.
+func (c *cluster) govern() {
+	ticker := time.NewTicker(governEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-ticker.C:
+		case <-c.stir:
+		}
+		if err := c.step(); err != nil {
+			c.log.Warn("the cluster's shards", "error", err)
+		}
+	}
+}
+
+func (c *cluster) step() error {
+	j := c.member.current()
+	select {
+	case <-j.done:
+		select {
+		case <-c.done:
+			return nil
+		default:
+			return c.rejoin()
+		}
+	default:
+	}
+	if c.pauseReaders(j); j.ready() != nil || time.Since(c.joined) < listenFirst {
+		return nil
+	}
+	live := c.live()
+	should := assign(live)
+	missing := c.missing()
+	if len(missing) > 0 {
+		return c.claimMissing(live, should, missing)
+	}
+	clear(c.suspects)
+	if err := c.handOver(should); err != nil {
+		return err
+	}
+	return c.trim()
+}
+
+// pauseReaders sends the readers away once this node can't be sure any more that it owns its shards; another may
+// serve them.
+func (c *cluster) pauseReaders(j *journal) {
+	sure := j.sure()
+	if sure || c.paused {
+		c.paused = !sure
+		return
+	}
+	c.paused = true
+	c.log.Warn("nothing can be stored; readers are sent to other nodes")
+	for i := range c.server.shards {
+		for _, b := range c.server.shards[i].all() {
+			b.sendAway()
+		}
+	}
+	for _, n := range c.others() {
+		n.cut()
+	}
+}
+
+// sendAway ends the mailbox's reader, who may come again.
+func (b *box) sendAway() {
+	b.mu.Lock()
+	sub := b.sub
+	b.mu.Unlock()
+	if sub != nil {
+		sub.reader.End(ErrMoved)
+	}
+}
+
+// live returns the ids of the nodes that can own shards, this one included, in order.
+func (c *cluster) live() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids := []string{c.self}
+	for id, n := range c.nodes {
+		if !n.beat.Clock.IsZero() && !n.beat.Stalled {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// missing returns the shards that nobody owns.
+func (c *cluster) missing() (missing []uint8) {
+	routes := c.routes.Load()
+	for i := range c.server.shards {
+		if routes.shards[i] == nil && !c.server.shards[i].isOwned() {
+			missing = append(missing, uint8(i))
+		}
+	}
+	return missing
+}
+
+// assign says which node should own each shard: about as many for each, and with one node more or less, few move.
+// A shard goes to the node that has the highest hash with it (rendezvous hashing, Thaler and Ravishankar, 1998)
+// among those that have room.
+func assign(nodes []string) (owner [shardCount]string) {
+	room := make(map[string]int)
+	for _, id := range nodes {
+		room[id] = int(math.Ceil(shardCount / float64(len(nodes))))
+	}
+	for shard := range owner {
+		owner[shard] = slices.MaxFunc(nodes, func(a, b string) int {
+			if (room[a] > 0) != (room[b] > 0) {
+				return cmp.Compare(room[a], room[b])
+			}
+			return cmp.Compare(weight(a, shard), weight(b, shard))
+		})
+		room[owner[shard]]--
+	}
+	return owner
+}
+
+func weight(id string, shard int) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	h.Write([]byte{byte(shard), byte(shard >> 3), byte(shard << 3)})
+	return h.Sum64() * 0x9e3779b97f4a7c15
+}
+
+// claimMissing claims those of the missing shards that should be this node's, once their owners' lanes are sealed.
+func (c *cluster) claimMissing(live []string, should [shardCount]string, missing []uint8) error {
+	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
+	defer cancel()
+	dead, err := c.sealDead(ctx, live)
+	if err != nil || dead {
+		return err
+	}
+	mine := slices.DeleteFunc(missing, func(i uint8) bool { return should[i] != c.self })
+	if len(mine) == 0 {
+		return nil
+	}
+	won, err := c.member.claim(context.Background(), mine)
+	if len(won) > 0 {
+		c.sendBeat(true, false)
+	}
+	return err
+}
+
+// sealDead seals the lanes of nodes that are not heard and did not append for a while. It reports whether there
+// are lanes left of nodes that are not heard.
+func (c *cluster) sealDead(ctx context.Context, live []string) (left bool, err error) {
+	lanes, err := c.member.log.Lanes(ctx)
+	if err != nil {
+		return true, err
+	}
+	now := time.Now()
+	suspects := make(map[string]suspect)
+	for _, newest := range lanes {
+		if slices.Contains(live, newest.Lane) || c.hears(newest.Lane) {
+			continue
+		}
+		s, known := c.suspects[newest.Lane]
+		if !known || s.newest != newest.Seq {
+			s = suspect{newest.Seq, now}
+		}
+		if now.Sub(s.since) < sealAfter {
+			suspects[newest.Lane] = s
+			left = true
+			continue
+		}
+		if err := c.member.log.Seal(ctx, newest.Lane, newest.Seq); err != nil {
+			return true, err
+		}
+		c.log.Info("the lane of a dead node is sealed", "lane", newest.Lane)
+	}
+	c.suspects = suspects
+	return left, nil
+}
+
+func (c *cluster) hears(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[id] != nil
+}
+
+// handOver gives up the shards that other nodes should own.
+func (c *cluster) handOver(should [shardCount]string) error {
+	var away []uint8
+	for _, i := range c.member.owned() {
+		if id := should[i]; id != c.self && c.isSettled(id) {
+			away = append(away, i)
+		}
+	}
+	if len(away) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
+	defer cancel()
+	c.log.Info("shards are handed over", "shards", len(away))
+	err := c.member.release(ctx, away)
+	c.sendBeat(false, false)
+	return err
+}
+
+func (c *cluster) isSettled(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[id]
+	return n != nil && time.Since(n.known) > settled
+}
+
+// trim forgets the part of the log that no shard needs. One node does it, the owner of the first shard.
+func (c *cluster) trim() error {
+	if !c.server.shards[0].isOwned() {
+		return nil
+	}
+	floor := c.floor()
+	if floor <= c.trimmed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
+	defer cancel()
+	if err := c.member.trim(ctx, floor); err != nil {
+		return err
+	}
+	c.trimmed = floor
+	return nil
+}
+
+// floor returns the lowest floor of all shards; 0 if one is not known.
+func (c *cluster) floor() uint64 {
+	var floors [shardCount]uint64
+	for _, o := range c.server.ownedShards() {
+		floors[o.Shard] = o.Floor
+	}
+	c.mu.Lock()
+	for _, n := range c.nodes {
+		for _, o := range n.beat.Shards {
+			floors[o.Shard%shardCount] = o.Floor
+		}
+	}
+	c.mu.Unlock()
+	return slices.Min(floors[:])
+}

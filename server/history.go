@@ -1,0 +1,147 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// history is what a log tells of some shards: who owns them, and what is in them.
+type history struct {
+	server *Server
+	owner  [shardCount]string             // lanes; empty for none
+	boxes  [shardCount]map[uuid.UUID]*box // nil where it was not asked for
+	ended  []ended
+	clocks map[string]time.Time  // of the newest entry of each lane
+	paused [shardCount]time.Time // the clock of the last owner, when it was owner last
+	seen   mailbox.Replayed
+}
+
+type ended struct {
+	id  uuid.UUID
+	why error
+}
+
+// readHistory reads the log from its beginning.
+func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint8) (*history, error) {
+	for {
+		h := &history{server: s, clocks: make(map[string]time.Time)}
+		for _, i := range shards {
+			h.boxes[i] = make(map[uuid.UUID]*box)
+		}
+		seen, err := mailbox.Replay(ctx, log, h.apply)
+		if errors.Is(err, mailbox.ErrTrimmed) {
+			continue // what was trimmed is told again further on
+		}
+		h.seen = seen
+		return h, err
+	}
+}
+
+// apply does what a record says.
+func (h *history) apply(r *mailbox.Record, from *mailbox.Origin) error {
+	switch r.Type {
+	case mailbox.Claimed:
+		for _, i := range r.Shards {
+			if i < shardCount && h.owner[i] == "" {
+				h.gain(i, from)
+			}
+		}
+	case mailbox.Owned:
+		for _, i := range r.Shards {
+			if i < shardCount {
+				h.owner[i] = from.Lane
+			}
+		}
+	case mailbox.Released:
+		for _, i := range r.Shards {
+			if i < shardCount {
+				h.release(i, from.Lane, from.Clock)
+			}
+		}
+	case mailbox.Sealed:
+		for i := range h.owner {
+			h.release(uint8(i), from.Lane, h.clocks[from.Lane])
+		}
+		delete(h.clocks, from.Lane)
+		return nil
+	default:
+		if err := h.change(r, from.Clock); err != nil {
+			return err
+		}
+	}
+	h.clocks[from.Lane] = from.Clock
+	return nil
+}
+
+// gain gives a shard an owner. The time that it had none does not count for its mailboxes, and their readers are gone.
+func (h *history) gain(shard uint8, from *mailbox.Origin) {
+	h.owner[shard] = from.Lane
+	then := h.paused[shard]
+	if then.IsZero() {
+		then = from.Clock
+	}
+	for _, b := range h.boxes[shard] {
+		b.mail.Resume(then, from.Clock)
+	}
+}
+
+func (h *history) release(shard uint8, lane string, clock time.Time) {
+	if h.owner[shard] == lane {
+		h.owner[shard], h.paused[shard] = "", clock
+	}
+}
+
+// change does what a record says of one mailbox.
+func (h *history) change(r *mailbox.Record, at time.Time) error {
+	id := uuid.UUID(r.Mailbox)
+	boxes := h.boxes[shardOf(id)]
+	if boxes == nil {
+		return nil
+	}
+	b := boxes[id]
+	switch {
+	case r.Type == mailbox.Opened || r.Type == mailbox.Restated:
+		if b == nil {
+			b = h.server.newBox(id, nil, mailbox.Mailbox{})
+			boxes[id] = b
+		}
+		b.config = slices.Clone(r.Config)
+		b.mail = mailbox.Restore(&h.server.limits, r, at)
+	case r.Type == mailbox.Ended:
+		delete(boxes, id)
+		h.ended = append(h.ended, ended{id, reasonOf(r.Reason)})
+	case b == nil:
+		// restated further on, or ended before: the log was trimmed in between
+	default:
+		return b.mail.Apply(r, at)
+	}
+	return nil
+}
+
+// reasons are what the log keeps of why a mailbox ended.
+var reasons = map[error]mailbox.Reason{ErrClosed: mailbox.Closed, ErrExpired: mailbox.Expired}
+
+func reasonOf(r mailbox.Reason) error {
+	for why, reason := range reasons {
+		if reason == r {
+			return why
+		}
+	}
+	return ErrGone
+}
+
+// ownedBy returns those of the shards that were asked for which the lane owns.
+func (h *history) ownedBy(lane string) (shards []uint8) {
+	for i, boxes := range h.boxes {
+		if boxes != nil && h.owner[i] == lane {
+			shards = append(shards, uint8(i))
+		}
+	}
+	return shards
+}

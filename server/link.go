@@ -1,0 +1,188 @@
+package server
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/internal/pack"
+)
+
+// node is another node of the cluster as this one knows it, and the way to it. Frames that come while a packet is
+// sent gather in the next one.
+type node struct {
+	id      string
+	cluster *cluster
+
+	mu      sync.Mutex
+	out     [][]byte // packets to send; frames are added to the last one
+	waiting int      // bytes in out
+	gone    bool
+	newest  uint64                      // the newest number of a call or a subscription
+	calls   map[uint64]*call            // questions that it has not answered
+	far     map[uint64]*farSubscription // subscriptions of ours to its mailboxes
+	edges   map[uint64]*edge            // subscriptions of its to our mailboxes
+	kick    chan struct{}
+	ended   chan struct{}
+
+	sent     uint64 // packets; guarded by cluster.wire
+	received uint64 // packets; owned by the goroutine that receives
+
+	// guarded by cluster.mu
+	beat  beat
+	heard time.Time // when its newest beat came, or else its first packet
+	known time.Time // when it was first heard
+}
+
+// maxWaiting is how many bytes may wait for the way to one node. One that is that slow is given up.
+const maxWaiting = 64 << 20
+
+// call is a question to another node.
+type call struct {
+	done   chan struct{}
+	answer []byte
+	err    error
+}
+
+func (c *call) wait() (answer []byte, err error) {
+	<-c.done
+	return c.answer, c.err
+}
+
+func newNode(c *cluster, id string) *node {
+	n := &node{
+		id: id, cluster: c, calls: make(map[uint64]*call), far: make(map[uint64]*farSubscription),
+		edges: make(map[uint64]*edge), kick: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	c.background.Go(n.run)
+	return n
+}
+
+// run sends what there is to send until the node is given up.
+func (n *node) run() {
+	for {
+		select {
+		case <-n.kick:
+		case <-n.ended:
+			return
+		}
+		n.mu.Lock()
+		packets := n.out
+		n.out, n.waiting = nil, 0
+		n.mu.Unlock()
+		for _, frames := range packets {
+			n.cluster.sendPacket(n, frames)
+		}
+	}
+}
+
+// sendPacket sends frames with the packet's number, by which the other end sees that one got lost.
+func (c *cluster) sendPacket(n *node, frames []byte) {
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	n.sent++
+	packet := binary.AppendUvarint([]byte{isPacket}, n.sent)
+	if err := c.mesh.Send(n.id, append(packet, frames...)); err != nil {
+		c.log.Debug("packet lost", "node", n.id, "error", err)
+	}
+}
+
+// send adds a frame, which put appends to what it is given. It is lost if the node is gone.
+func (n *node) send(put func([]byte) []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sendLocked(put)
+}
+
+func (n *node) sendLocked(put func([]byte) []byte) {
+	if n.gone || n.waiting > maxWaiting {
+		return
+	}
+	last := len(n.out) - 1
+	if last < 0 {
+		n.out, last = append(n.out, nil), 0
+	}
+	before := len(n.out[last])
+	n.out[last] = put(n.out[last])
+	n.waiting += len(n.out[last]) - before
+	if before > 0 && len(n.out[last]) > n.cluster.packetSize {
+		n.out = append(n.out, append([]byte(nil), n.out[last][before:]...))
+		n.out[last] = n.out[last][:before]
+	}
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+// ask sends a frame of a kind, with a number by which the answer will be known.
+func (n *node) ask(kind byte, put func([]byte) []byte) *call {
+	c := &call{done: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.gone {
+		c.end(nil, ErrUnavailable)
+		return c
+	}
+	n.newest++
+	n.calls[n.newest] = c
+	n.sendLocked(func(b []byte) []byte { return put(binary.AppendUvarint(append(b, kind), n.newest)) })
+	return c
+}
+
+func (c *call) end(answer []byte, err error) {
+	c.answer, c.err = answer, err
+	close(c.done)
+}
+
+// answer answers the call of that number.
+func (n *node) answer(number uint64, answer []byte, err error) {
+	n.send(func(b []byte) []byte {
+		b = binary.AppendUvarint(append(b, isAnswer), number)
+		return pack.AppendString(appendError(b, err), answer)
+	})
+}
+
+// answered ends the call that a frame answers.
+func (n *node) answered(r *pack.Reader) {
+	number := r.Uint()
+	err := readError(r)
+	answer := r.Bytes(r.Uint())
+	n.mu.Lock()
+	c := n.calls[number]
+	delete(n.calls, number)
+	n.mu.Unlock()
+	if c != nil && !r.Failed {
+		c.end(answer, err)
+	}
+}
+
+// cut ends all that is between this node and n: what was asked, and who reads. Something got lost on the way, or n
+// is gone.
+func (n *node) cut() {
+	n.mu.Lock()
+	calls, far, edges := n.calls, n.far, n.edges
+	n.calls, n.far, n.edges = make(map[uint64]*call), make(map[uint64]*farSubscription), make(map[uint64]*edge)
+	n.mu.Unlock()
+	for _, c := range calls {
+		c.end(nil, ErrUnavailable)
+	}
+	for _, f := range far {
+		f.end(ErrMoved)
+	}
+	for _, e := range edges {
+		e.close()
+	}
+}
+
+// giveUp cuts the way to n for good.
+func (n *node) giveUp() {
+	n.mu.Lock()
+	was := n.gone
+	n.gone, n.out = true, nil
+	n.mu.Unlock()
+	if !was {
+		close(n.ended)
+	}
+	n.cut()
+}
