@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -48,6 +49,7 @@ type cluster struct {
 	nodes   map[string]*node
 	changed chan struct{} // closed when routes do
 	left    bool
+	yields  bool // this node is about to leave, and owns nothing any more
 
 	governing
 }
@@ -66,7 +68,8 @@ type beat struct {
 	Sent      map[string]uint64 `json:"sent,omitempty"` // packets, by node
 	Full      bool              `json:"full,omitempty"` // Processes is meant
 	Processes []string          `json:"processes,omitempty"`
-	Leaving   bool              `json:"leaving,omitempty"`
+	Yields    bool              `json:"yields,omitempty"`  // it wants no shards any more
+	Leaving   bool              `json:"leaving,omitempty"` // it is gone
 	Mailboxes int64             `json:"mailboxes"`
 	Bytes     int64             `json:"bytes"`
 	Stalled   bool              `json:"stalled,omitempty"`
@@ -133,6 +136,7 @@ func (c *cluster) sendBeat(full, leaving bool) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
 	c.mu.Lock()
+	b.Yields = c.yields
 	for id, n := range c.nodes {
 		if n.sent > 0 {
 			b.Sent[id] = n.sent
@@ -321,6 +325,22 @@ func (c *cluster) awaitChange(deadline time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// yield hands all shards over, and sends the readers of other nodes' mailboxes away.
+func (c *cluster) yield(ctx context.Context) error {
+	c.mu.Lock()
+	c.yields = true
+	c.mu.Unlock()
+	c.sendBeat(false, false)
+	c.owning.Lock() // what govern claims at this moment is released too
+	defer c.owning.Unlock()
+	err := c.member.release(ctx, c.member.owned())
+	c.sendBeat(false, false)
+	for _, n := range c.others() {
+		n.endReaders(ErrShuttingDown)
+	}
+	return err
 }
 
 // leave tells the others that this node is going, whose shards are free already.

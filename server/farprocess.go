@@ -3,16 +3,20 @@ package server
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/genbrowser/genbrowser/internal/pack"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
-// toProcess queues a message for the process of a name. The one on this node comes first; if there is none, or its
-// queue is full, those on other nodes share the work.
+// toProcess queues a message for the process of a name.
 func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message) (Posted, error) {
+	if s.cluster != nil && s.processes.isSingle(name) {
+		return s.toSingle(ctx, name, msg)
+	}
 	err := s.queueFor(ctx, name, msg)
 	if err == nil || s.cluster == nil || !errors.Is(err, ErrGone) && !errors.Is(err, ErrFull) {
 		return Posted{}, err
@@ -21,9 +25,33 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if len(others) == 0 {
 		return Posted{}, err
 	}
-	n := others[rand.IntN(len(others))]
+	return Posted{call: others[rand.IntN(len(others))].toProcess(name, msg)}, nil
+}
+
+func (n *node) toProcess(name string, msg mailbox.Message) *call {
 	r := mailbox.Record{Type: mailbox.Kept, Message: msg}
-	return Posted{call: n.ask(isProcess, func(b []byte) []byte { return r.AppendTo(pack.AppendString(b, name)) })}, nil
+	return n.ask(isProcess, func(b []byte) []byte { return r.AppendTo(pack.AppendString(b, name)) })
+}
+
+// toSingle queues a message for a process that only one node runs: the owner of the shard that its name falls into.
+func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message) (Posted, error) {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	n, err := s.cluster.route(uint8(h.Sum32()%shardCount), time.Now().Add(routePatience))
+	if err != nil {
+		return Posted{}, err
+	}
+	if n == nil {
+		return Posted{}, s.queueFor(ctx, name, msg)
+	}
+	return Posted{call: n.toProcess(name, msg)}, nil
+}
+
+func (p *processes) isSingle(name string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	proc := p.byName[name]
+	return proc != nil && proc.single
 }
 
 // takeForProcess queues a message that came to another node.

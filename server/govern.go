@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type governing struct {
 	suspects map[string]suspect // lanes whose nodes are not heard
 	paused   bool               // readers were sent away because nothing can be stored
 	trimmed  uint64
+	owning   sync.Mutex // held while shards change hands
 }
 
 // suspect is a lane that may be a dead node's.
@@ -67,6 +69,11 @@ func (c *cluster) step() error {
 	}
 	live := c.live()
 	should := assign(live)
+	c.owning.Lock()
+	defer c.owning.Unlock()
+	if c.yielding() {
+		return nil
+	}
 	missing := c.missing()
 	if len(missing) > 0 {
 		return c.claimMissing(live, should, missing)
@@ -108,13 +115,19 @@ func (b *box) sendAway() {
 	}
 }
 
+func (c *cluster) yielding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.yields
+}
+
 // live returns the ids of the nodes that can own shards, this one included, in order.
 func (c *cluster) live() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ids := []string{c.self}
 	for id, n := range c.nodes {
-		if !n.beat.Clock.IsZero() && !n.beat.Stalled {
+		if !n.beat.Clock.IsZero() && !n.beat.Stalled && !n.beat.Yields {
 			ids = append(ids, id)
 		}
 	}
@@ -172,7 +185,9 @@ func (c *cluster) claimMissing(live []string, should [shardCount]string, missing
 	if len(mine) == 0 {
 		return nil
 	}
-	won, err := c.member.claim(context.Background(), mine)
+	claiming, cancel := context.WithTimeout(context.Background(), claimPatience)
+	defer cancel()
+	won, err := c.member.claim(claiming, mine)
 	if len(won) > 0 {
 		c.sendBeat(true, false)
 	}

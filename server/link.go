@@ -2,6 +2,8 @@ package server
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -154,6 +156,16 @@ func (n *node) answered(r *pack.Reader) {
 	n.mu.Unlock()
 	if c != nil && !r.Failed {
 		c.end(answer, err)
+	}
+}
+
+// endReaders ends the readers here of mailboxes there.
+func (n *node) endReaders(why error) {
+	n.mu.Lock()
+	far := slices.Collect(maps.Values(n.far))
+	n.mu.Unlock()
+	for _, f := range far {
+		f.end(why)
 	}
 }
 

@@ -24,8 +24,8 @@ const (
 	// renewAlone is how often a server that is alone shows in the log that time goes on: what sleeps must not
 	// sleep anew after each restart.
 	renewAlone = 30 * time.Second
-	// claimPatience is how long joining the log may take, beside reading it.
-	claimPatience = 30 * time.Second
+	// claimPatience is how long claiming shards may take, with reading the log.
+	claimPatience = 2 * time.Minute
 )
 
 // join begins to write to the log. A server that is alone owns all shards once it returns; in a cluster it will own

@@ -124,6 +124,7 @@ func (p *processes) endIfQuiet() {
 // process runs a goroutine only while it has messages.
 type process struct {
 	name    string
+	single  bool // one node at a time runs it
 	server  *Server
 	handler Handler
 	room    chan struct{} // holds a token for each message that waits
@@ -135,7 +136,20 @@ type process struct {
 }
 
 // Handle makes h the process of that name and returns its address. The name must not be taken.
+//
+// In a cluster, each node's own process handles what comes to that node; what has no room in its queue, or comes to
+// a node that has no process of that name, goes to one of the others.
 func (s *Server) Handle(name string, h Handler) (address.Address, error) {
+	return s.handle(name, h, false)
+}
+
+// HandleSingle is Handle for a process that keeps state: in a cluster, whose nodes must all have it, one of them at
+// a time is sent all its messages. When another one takes that over, it begins with the state that it has.
+func (s *Server) HandleSingle(name string, h Handler) (address.Address, error) {
+	return s.handle(name, h, true)
+}
+
+func (s *Server) handle(name string, h Handler, single bool) (address.Address, error) {
 	addr, err := s.keys.Process(name)
 	if err != nil {
 		return address.Address{}, err
@@ -146,7 +160,7 @@ func (s *Server) Handle(name string, h Handler) (address.Address, error) {
 	if p.byName[name] != nil {
 		return address.Address{}, fmt.Errorf("%w: %q", ErrNameTaken, name)
 	}
-	p.byName[name] = &process{name: name, server: s, handler: h, room: make(chan struct{}, s.queue)}
+	p.byName[name] = &process{name: name, single: single, server: s, handler: h, room: make(chan struct{}, s.queue)}
 	return addr, nil
 }
 

@@ -146,6 +146,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() {
 		close(s.done)
 		s.background.Wait()
+		if s.cluster != nil {
+			err = errors.Join(err, s.cluster.yield(ctx))
+		}
 		for i := range s.shards {
 			for _, b := range s.shards[i].all() {
 				b.shutDown()

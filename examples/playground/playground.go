@@ -21,7 +21,7 @@ func New(office *server.Server, gb http.Handler) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry, err := office.Handle("registry", office.Registry())
+	registry, err := office.HandleSingle("registry", office.Registry())
 	if err != nil {
 		return nil, err
 	}
