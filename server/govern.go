@@ -67,8 +67,16 @@ func (c *cluster) step() error {
 	if c.pauseReaders(j); j.ready() != nil || time.Since(c.joined) < listenFirst {
 		return nil
 	}
-	live := c.live()
-	should := assign(live)
+	dead := false
+	if quiet := c.quiet(); quiet || len(c.missing()) > 0 {
+		var err error
+		if dead, err = c.sealDead(); err != nil {
+			return err
+		}
+	} else {
+		clear(c.suspects)
+	}
+	should := assign(c.live())
 	c.owning.Lock()
 	defer c.owning.Unlock()
 	if c.yielding() {
@@ -76,9 +84,11 @@ func (c *cluster) step() error {
 	}
 	missing := c.missing()
 	if len(missing) > 0 {
-		return c.claimMissing(live, should, missing)
+		if dead {
+			return nil
+		}
+		return c.claimMissing(should, missing)
 	}
-	clear(c.suspects)
 	if err := c.handOver(should); err != nil {
 		return err
 	}
@@ -173,30 +183,31 @@ func weight(id string, shard int) uint64 {
 	return h.Sum64() * 0x9e3779b97f4a7c15
 }
 
-// claimMissing claims those of the missing shards that should be this node's, once their owners' lanes are sealed.
-func (c *cluster) claimMissing(live []string, should [shardCount]string, missing []uint8) error {
-	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
-	defer cancel()
-	dead, err := c.sealDead(ctx, live)
-	if err != nil || dead {
-		return err
-	}
+// claimMissing claims those of the missing shards that should be this node's. Their owners' lanes are sealed.
+func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error {
 	mine := slices.DeleteFunc(missing, func(i uint8) bool { return should[i] != c.self })
 	if len(mine) == 0 {
 		return nil
 	}
-	claiming, cancel := context.WithTimeout(context.Background(), claimPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
 	defer cancel()
-	won, err := c.member.claim(claiming, mine)
+	won, err := c.member.claim(ctx, mine)
 	if len(won) > 0 {
 		c.sendBeat(true, false)
 	}
 	return err
 }
 
+// quiet reports whether there is a node that should have been heard.
+func (c *cluster) quiet() bool {
+	return slices.ContainsFunc(c.others(), func(n *node) bool { return !c.hears(n.id) })
+}
+
 // sealDead seals the lanes of nodes that are not heard and did not append for a while. It reports whether there
-// are lanes left of nodes that are not heard.
-func (c *cluster) sealDead(ctx context.Context, live []string) (left bool, err error) {
+// are lanes left of such nodes.
+func (c *cluster) sealDead() (left bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
+	defer cancel()
 	lanes, err := c.member.log.Lanes(ctx)
 	if err != nil {
 		return true, err
@@ -204,7 +215,7 @@ func (c *cluster) sealDead(ctx context.Context, live []string) (left bool, err e
 	now := time.Now()
 	suspects := make(map[string]suspect)
 	for _, newest := range lanes {
-		if slices.Contains(live, newest.Lane) || c.hears(newest.Lane) {
+		if newest.Lane == c.self || c.hears(newest.Lane) {
 			continue
 		}
 		s, known := c.suspects[newest.Lane]
@@ -225,10 +236,12 @@ func (c *cluster) sealDead(ctx context.Context, live []string) (left bool, err e
 	return left, nil
 }
 
+// hears reports whether a node was heard just now. It need not be given up to be suspected.
 func (c *cluster) hears(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.nodes[id] != nil
+	n := c.nodes[id]
+	return n != nil && time.Since(n.heard) < 2*beatEvery
 }
 
 // handOver gives up the shards that other nodes should own.
