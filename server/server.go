@@ -30,6 +30,8 @@ type Options struct {
 	MaxBytes     int64          // of bodies that wait in mailboxes and queues, together; 1 GiB
 	Queue        int            // messages that may wait for one process; 1,000
 	Logger       *slog.Logger   // slog.Default
+
+	clock clock // the system's; tests have others
 }
 
 // Server is the post office. Make one with [New] and end it with [Server.Shutdown]; any number of goroutines
@@ -80,7 +82,7 @@ func New(o Options) (*Server, error) {
 		snapshot:     64 << 20,
 		queue:        1000,
 		log:          o.Logger,
-		clock:        clock{time.Now()},
+		clock:        o.clock,
 		done:         make(chan struct{}),
 	}
 	if o.MaxMailboxes > 0 {
@@ -97,6 +99,9 @@ func New(o Options) (*Server, error) {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.clock == (clock{}) {
+		s.clock = clock{time.Now()}
 	}
 	for i := range s.shards {
 		s.shards[i].number = uint8(i)
@@ -136,6 +141,18 @@ func (s *Server) Config() json.RawMessage { return *s.config.Load() }
 
 // ShuttingDown reports whether Shutdown was called.
 func (s *Server) ShuttingDown() bool { return s.stopping.Load() }
+
+// Ready returns nil while the server takes messages, [ErrShuttingDown] once Shutdown was called, and [ErrUnavailable]
+// while nothing can be stored.
+func (s *Server) Ready() error {
+	if s.stopping.Load() {
+		return ErrShuttingDown
+	}
+	if s.member == nil {
+		return nil
+	}
+	return s.member.current().ready()
+}
 
 // Shutdown ends the server: it takes no more messages from outside, lets every process finish what is queued
 // for it, and then ends every reader, which may still read what its mailbox holds. If ctx ends first, the

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	jsclient "github.com/genbrowser/genbrowser/js-client"
-	"github.com/genbrowser/genbrowser/server"
 )
 
 func (h *Handler) discover(w http.ResponseWriter, _ *http.Request) {
@@ -22,8 +21,8 @@ func (h *Handler) discover(w http.ResponseWriter, _ *http.Request) {
 func (h *Handler) health(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
 
 func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
-	if h.office.ShuttingDown() {
-		h.refuse(w, server.ErrShuttingDown)
+	if err := h.office.Ready(); err != nil {
+		h.refuse(w, err)
 		return
 	}
 	io.WriteString(w, "ok\n")

@@ -45,7 +45,7 @@ func lastingSecret(file string) (string, error) {
 		return strings.TrimSpace(string(value)), nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return "", fmt.Errorf("--data: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", fmt.Errorf("--data: %w", err)
