@@ -73,6 +73,7 @@ func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
 		return Mailbox{}, err
 	}
 	s.asleep.Set(&b.expiry, now.Add(s.limits.Asleep))
+	s.counters.opened.Add(1)
 	return opened, stored.wait()
 }
 

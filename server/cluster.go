@@ -167,6 +167,7 @@ func (c *cluster) receive(from string, data []byte) {
 		}
 		r := pack.Reader{Rest: rest}
 		if number := r.Uint(); number != n.received+1 {
+			n.countLost(number - 1)
 			n.lost(number)
 		} else {
 			n.received = number
@@ -215,6 +216,7 @@ func (c *cluster) takeBeat(from string, text []byte) {
 		return
 	}
 	if sent := b.Sent[c.self]; sent > n.received {
+		n.countLost(sent)
 		n.lost(sent)
 	}
 	if skew := b.Clock.Sub(c.server.clock.now()).Abs(); skew > maxSkew && n.beat.Clock.IsZero() {

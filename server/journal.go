@@ -17,6 +17,7 @@ type journal struct {
 	log   mailbox.Log
 	clock clock
 	slog  *slog.Logger
+	count *logCounters
 
 	ctx     context.Context // of run
 	cancel  context.CancelFunc
@@ -53,11 +54,12 @@ const (
 
 // commit is records that are stored together, as one entry.
 type commit struct {
-	entry []byte // room for the header, then the records
-	added []added
-	floor uint64 // to be announced, if above 0
-	alive bool   // to be stored even if there are no records: it shows that the writer lives
-	seq   uint64 // its place, once it is stored
+	entry   []byte // room for the header, then the records
+	added   []added
+	records int
+	floor   uint64 // to be announced, if above 0
+	alive   bool   // to be stored even if there are no records: it shows that the writer lives
+	seq     uint64 // its place, once it is stored
 
 	told bool          // done is closed
 	err  error         // why it was not stored in time
@@ -80,8 +82,8 @@ func (c *commit) wait() error {
 	return c.err
 }
 
-func newJournal(log mailbox.Log, clock clock, lease time.Duration, slog *slog.Logger) *journal {
-	j := &journal{log: log, clock: clock, lease: lease, slog: slog, kick: make(chan struct{}, 1), done: make(chan struct{})}
+func newJournal(log mailbox.Log, clock clock, lease time.Duration, slog *slog.Logger, count *logCounters) *journal {
+	j := &journal{log: log, clock: clock, lease: lease, slog: slog, count: count, kick: make(chan struct{}, 1), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	go j.run()
 	return j
@@ -105,6 +107,7 @@ func (j *journal) addFor(b *box, r *mailbox.Record) *commit {
 		c = next
 	}
 	j.pending.Add(int64(size))
+	c.records++
 	if b != nil {
 		c.added = append(c.added, added{b, r.Message.Seq})
 	}
@@ -235,6 +238,7 @@ func (j *journal) store(c *commit) error {
 			j.sent.Store(sent.UnixNano())
 			j.last, c.seq = seq, seq
 			j.written.Add(int64(len(c.entry)) + entryCost)
+			j.count.committed(c, j.clock.now().Sub(sent))
 			j.recovered()
 			j.settle(c, nil)
 			return nil
@@ -284,6 +288,7 @@ func (j *journal) settle(c *commit, err error) {
 // stall lets everybody know who waits that nothing can be stored now.
 func (j *journal) stall(c *commit, err error) {
 	if !j.stalled.Swap(true) {
+		j.count.stalls.Add(1)
 		j.slog.Error("the log takes nothing; senders are refused until it does", "error", err)
 	}
 	j.mu.Lock()

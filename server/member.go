@@ -77,7 +77,7 @@ func (s *Server) checkEntrySize(log mailbox.Log) error {
 
 // begin starts a journal on a lane of its own.
 func (m *member) begin(lease time.Duration) *journal {
-	j := newJournal(m.log, m.server.clock, lease, m.server.log)
+	j := newJournal(m.log, m.server.clock, lease, m.server.log, &m.server.counters.log)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.journal = j
@@ -116,6 +116,7 @@ func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err er
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	s.counters.log.replay(h, time.Since(began))
 	j.noteFloor(h.seen.Floor)
 	won = h.ownedBy(m.log.Lane())
 	records := s.mailboxes.Load()

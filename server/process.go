@@ -80,6 +80,7 @@ type processes struct {
 
 	mu      sync.RWMutex
 	byName  map[string]*process
+	queued  int64         // messages, since the server started
 	running int           // goroutines
 	quiet   chan struct{} // made by finish, closed when nothing runs
 	ended   bool          // nothing is taken any more
@@ -272,6 +273,7 @@ func (p *process) add(m Message) error {
 		return fmt.Errorf("%w: process %q", ErrGone, p.name)
 	}
 	p.waiting = append(p.waiting, m)
+	all.queued++
 	p.server.account(len(m.Body))
 	if !p.running {
 		p.running = true
@@ -302,6 +304,7 @@ func (p *process) run() {
 		}
 		for _, m := range batch {
 			p.handle(ctx, m)
+			p.server.counters.handled.Add(1)
 			<-p.room
 			p.server.account(-len(m.Body))
 		}

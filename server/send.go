@@ -195,6 +195,9 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 	if b.log != nil {
 		return b.post(msg, name, at.Seq, stored), nil
 	}
+	if stored {
+		b.server.counters.accepted[shardOf(b.id)].Add(1)
+	}
 	if !stored || b.sub == nil {
 		return Posted{}, nil
 	}

@@ -56,6 +56,7 @@ type Server struct {
 	processes processes
 	gone      gone
 
+	counters  counters
 	mailboxes atomic.Int64
 	bytes     atomic.Int64
 	config    atomic.Pointer[[]byte]
@@ -110,6 +111,7 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.processes.init()
+	s.counters.init()
 	s.SetConfig(struct{}{})
 	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
 	s.asleep = wheel.New[*box](tick, s.clock.now())

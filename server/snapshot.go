@@ -84,6 +84,7 @@ func (s *Server) Snapshot(ctx context.Context) error {
 			return fmt.Errorf("server: snapshot: %w", err)
 		}
 	}
+	s.counters.log.snapshot(w.bytes, time.Since(began))
 	s.log.Info("snapshot", "first", first, "bytes", w.bytes, "took", time.Since(began))
 	return nil
 }
