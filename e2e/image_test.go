@@ -36,11 +36,11 @@ func TestImage(t *testing.T) {
 	for _, f := range files {
 		names = append(names, f.Name())
 	}
-	if want := []string{"etc", "genbrowser"}; !slices.Equal(names, want) {
+	if want := []string{"data", "etc", "genbrowser"}; !slices.Equal(names, want) {
 		t.Errorf("the image holds %v, want %v", names, want)
 	}
 
-	p := startCommand(t, im.command(append(im.entrypoint, append(im.cmd, "--log-format", "json")...)...))
+	p := startCommand(t, im.command(append(im.entrypoint, append(im.cmd, "--log-format", "json", "--data", "/data")...)...))
 	resp, err := http.Get(p.url)
 	if err != nil {
 		t.Fatal(err)
@@ -124,12 +124,19 @@ func (im *image) build(dockerfile string) {
 func (im *image) copy(args []string) {
 	im.t.Helper()
 	if stage, ok := strings.CutPrefix(args[0], "--from="); ok {
+		owner, owned := strings.CutPrefix(args[1], "--chown=")
+		if owned {
+			args = args[1:]
+		}
 		from := filepath.Join(im.dirs[stage], args[1])
 		if _, err := os.Stat(from); err != nil {
 			from = args[1] // of the stage's own image, for which this machine stands in
 		}
 		to := filepath.Join(im.dir, args[2])
-		im.sh("", "mkdir -p "+filepath.Dir(to)+" && cp "+from+" "+to)
+		im.sh("", "mkdir -p "+filepath.Dir(to)+" && cp -r "+from+" "+to)
+		if owned {
+			im.sh("", "chown -R "+owner+" "+to)
+		}
 		return
 	}
 	if strings.HasPrefix(args[0], "--") {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -52,29 +53,42 @@ func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
 	if len(config) > maxConfig {
 		return Mailbox{}, fmt.Errorf("server: a config of %d bytes; want at most %d", len(config), maxConfig)
 	}
-	sh, err := s.shardForNew()
+	id, start, err := s.openHere(config)
+	if errors.Is(err, errElsewhere) {
+		id, start, err = s.openElsewhere(config)
+	}
 	if err != nil {
 		return Mailbox{}, err
 	}
+	opened := s.describe(id, config)
+	opened.Cursor = start
+	return opened, nil
+}
+
+// openHere makes a mailbox in a shard of this node's.
+func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.Cursor, err error) {
+	sh, err := s.shardForNew()
+	if err != nil {
+		return id, start, err
+	}
 	if s.mailboxes.Add(1) > s.maxMailboxes {
 		s.mailboxes.Add(-1)
-		return Mailbox{}, ErrOverloaded
+		return id, start, ErrOverloaded
 	}
 	var epoch [4]byte
 	rand.Read(epoch[:])
 	now := s.clock.now()
 	e := binary.BigEndian.Uint32(epoch[:])
 	b := s.newBox(sh.newID(), config, mailbox.New(&s.limits, e, now))
-	opened := s.describe(b.id, config)
-	opened.Cursor = b.mail.Start()
+	start = b.mail.Start()
 	stored, err := sh.open(b, &mailbox.Record{Type: mailbox.Opened, Epoch: e, Config: config})
 	if err != nil {
 		s.mailboxes.Add(-1)
-		return Mailbox{}, err
+		return id, start, err
 	}
 	s.asleep.Set(&b.expiry, now.Add(s.limits.Asleep))
 	s.counters.opened.Add(1)
-	return opened, stored.wait()
+	return b.id, start, stored.wait()
 }
 
 func (s *Server) newBox(id uuid.UUID, config json.RawMessage, mail mailbox.Mailbox) *box {

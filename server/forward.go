@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -63,6 +64,53 @@ func (s *Server) forward(id uuid.UUID, msg mailbox.Message, name mailbox.NameHas
 	return posted, err
 }
 
+// openElsewhere makes a mailbox on another node, as one must that owns no shards yet.
+func (s *Server) openElsewhere(config json.RawMessage) (id uuid.UUID, start mailbox.Cursor, err error) {
+	if s.cluster == nil {
+		return id, start, ErrUnavailable
+	}
+	for deadline := time.Now().Add(routePatience); ; {
+		n, err := s.cluster.route(uint8(rand.IntN(shardCount)), deadline)
+		switch {
+		case err != nil:
+			return id, start, err
+		case n != nil:
+			id, start, err = n.open(config)
+		default:
+			id, start, err = s.openHere(config)
+		}
+		if !errors.Is(err, errElsewhere) {
+			return id, start, err
+		}
+		if !s.cluster.awaitChange(deadline) {
+			return id, start, ErrUnavailable
+		}
+	}
+}
+
+func (n *node) open(config json.RawMessage) (id uuid.UUID, start mailbox.Cursor, err error) {
+	answer, err := n.ask(isOpen, func(b []byte) []byte { return appendConfig(b, config) }).wait()
+	if err != nil {
+		return id, start, err
+	}
+	r := pack.Reader{Rest: answer}
+	id, start = readID(&r), readCursor(&r)
+	if r.Failed {
+		err = ErrUnavailable
+	}
+	return id, start, err
+}
+
+func (n *node) takeOpen(r *pack.Reader) asked {
+	a := asked{call: r.Uint()}
+	config := slices.Clone(readConfig(r))
+	a.wait = func() ([]byte, error) {
+		id, start, err := n.cluster.server.openHere(config)
+		return appendCursor(id[:], start), err
+	}
+	return a
+}
+
 func (n *node) post(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time) *call {
 	var ttl uint64
 	if msg.Expires != 0 {
@@ -107,6 +155,8 @@ func (n *node) frames(r *pack.Reader) {
 			later = append(later, n.takePost(r))
 		case isProcess:
 			n.takeForProcess(r)
+		case isOpen:
+			later = append(later, n.takeOpen(r))
 		case isAck, isClose, isDescribe:
 			later = append(later, n.takeAction(kind, r))
 		case isSubscribe:

@@ -21,6 +21,7 @@ import (
 //	isAnswer       call error answer                    error = its place in remoteErrors, text
 //	isPost         call seconds-to-live record          the record is an Appended one
 //	isProcess      call name record                     a Kept one
+//	isOpen         call has-config:1 config                 answer: mailbox:16 epoch seq
 //	isAck          call mailbox:16 epoch seq
 //	isClose        call mailbox:16
 //	isDescribe     call mailbox:16                      answer: has-config:1 config epoch seq
@@ -38,6 +39,7 @@ const (
 	isAnswer = iota
 	isPost
 	isProcess
+	isOpen
 	isAck
 	isClose
 	isDescribe

@@ -145,13 +145,16 @@ func (s *Server) Config() json.RawMessage { return *s.config.Load() }
 func (s *Server) ShuttingDown() bool { return s.stopping.Load() }
 
 // Ready returns nil while the server takes messages, [ErrShuttingDown] once Shutdown was called, and [ErrUnavailable]
-// while nothing can be stored.
+// while nothing can be stored, or there are mailboxes that no node of the cluster has.
 func (s *Server) Ready() error {
 	if s.stopping.Load() {
 		return ErrShuttingDown
 	}
 	if s.member == nil {
 		return nil
+	}
+	if s.cluster != nil && len(s.cluster.missing()) > 0 {
+		return fmt.Errorf("%w: nodes are about to take their shards", ErrUnavailable)
 	}
 	return s.member.current().ready()
 }

@@ -71,7 +71,7 @@ func (s *Server) shardForNew() (*shard, error) {
 			return sh, journal.ready()
 		}
 	}
-	return nil, ErrUnavailable
+	return nil, errElsewhere
 }
 
 // newID returns a random id of the shard.
@@ -86,7 +86,7 @@ func (sh *shard) open(b *box, r *mailbox.Record) (*commit, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if !sh.owned {
-		return nil, ErrUnavailable
+		return nil, errElsewhere
 	}
 	if b.log = sh.journal; b.log != nil {
 		b.visible = 0
