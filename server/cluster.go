@@ -20,9 +20,9 @@ const (
 	// renewEvery is how often a node's lane grows at least, lease how long after that the node may be sure that
 	// nobody took its place, and sealAfter how long others wait until they seal a lane that does not grow. What
 	// lies between the last two is for clocks that do not go equally fast.
-	renewEvery = 700 * time.Millisecond
-	lease      = 2 * time.Second
-	sealAfter  = 2500 * time.Millisecond
+	renewEvery = 500 * time.Millisecond
+	lease      = 1500 * time.Millisecond
+	sealAfter  = 1900 * time.Millisecond
 	// fullBeat is every how many beats one tells everything.
 	fullBeat = 10
 	// maxSkew is how far clocks may be apart without a warning.
@@ -102,6 +102,8 @@ func (c *cluster) join() error {
 	c.joined = time.Now()
 	j := c.member.begin(lease)
 	j.renew(0)
+	c.wire.Lock() // nothing is sent as another while who sends changes
+	defer c.wire.Unlock()
 	return c.mesh.Join(c.self, c.receive)
 }
 
@@ -406,12 +408,12 @@ func (s *Server) Nodes() []NodeStatus {
 		return nil
 	}
 	own := s.member.owned()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	all := []NodeStatus{{
 		ID: c.self, Name: c.name, Self: true, Shards: own, Owned: len(own), Mailboxes: s.mailboxes.Load(),
 		Bytes: s.bytes.Load(), Stalled: s.member.current().ready() != nil,
 	}}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(c.nodes)) {
 		n := c.nodes[id]
 		status := NodeStatus{

@@ -82,6 +82,11 @@ func (n *node) run() {
 func (c *cluster) sendPacket(n *node, frames []byte) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
+	select {
+	case <-n.ended: // what it was asked is answered already
+		return
+	default:
+	}
 	n.sent++
 	packet := binary.AppendUvarint([]byte{isPacket}, n.sent)
 	if err := c.mesh.Send(n.id, append(packet, frames...)); err != nil {
