@@ -32,7 +32,7 @@ const (
 	// settled is how long a node must be known until shards are handed to it.
 	settled = 2 * time.Second
 	// governPatience is how long one question to the log may take.
-	governPatience = 5 * time.Second
+	governPatience = 2 * time.Second
 )
 
 // govern sees to it that every shard is owned, by the node that should own it.

@@ -128,6 +128,8 @@ func (c *Cluster) configure(how *natsserver.Options) error {
 		Username: c.User, Password: c.Password, TLSConfig: c.TLS,
 		NoAdvertise: true, // the address of a node's clients is of no use to others
 	}
+	how.ConnectErrorReports = 30 // one attempt in so many is reported, and there is one a second
+	how.ReconnectErrorReports = 30
 	for _, address := range c.Join {
 		route := &url.URL{Scheme: "nats-route", Host: address}
 		if c.Password != "" {
