@@ -16,24 +16,27 @@ const chunkSize = 16 << 10
 type chunk struct {
 	b    []byte
 	ends []eventEnd
+
+	messages int
 }
 
 // eventEnd is where an event ends in its chunk, and the message that it brings the reader to.
 type eventEnd struct {
-	at  int
-	seq uint64
+	at       int
+	seq      uint64
+	messages int // up to here
 }
 
 var chunks = sync.Pool{New: func() any { return &chunk{b: make([]byte, 0, chunkSize)} }}
 
 func (c *chunk) release() {
 	if cap(c.b) <= 4*chunkSize {
-		c.b, c.ends = c.b[:0], c.ends[:0]
+		c.b, c.ends, c.messages = c.b[:0], c.ends[:0], 0
 		chunks.Put(c)
 	}
 }
 
-func (c *chunk) close(seq uint64) { c.ends = append(c.ends, eventEnd{len(c.b), seq}) }
+func (c *chunk) close(seq uint64) { c.ends = append(c.ends, eventEnd{len(c.b), seq, c.messages}) }
 
 // message adds a message's event. The id is idPrefix and the cursor.
 func (c *chunk) message(idPrefix string, epoch uint32, m *mailbox.Message) {
@@ -48,6 +51,7 @@ func (c *chunk) message(idPrefix string, epoch uint32, m *mailbox.Message) {
 		c.b = append(c.b, m.Body...)
 	}
 	c.b = append(c.b, "\n\n"...)
+	c.messages++
 	c.close(m.Seq)
 }
 

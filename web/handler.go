@@ -38,6 +38,8 @@ type Options struct {
 	// ClientAddress tells clients apart for OpenRate; by default by the connection's address, which behind a
 	// proxy is the proxy's.
 	ClientAddress func(*http.Request) string
+	// Operator says whose request may read /metrics; by default those from this machine. See [OperatorsAt].
+	Operator func(*http.Request) bool
 
 	Heartbeat  time.Duration // between signs of life on a silent stream; 15 s
 	SlowReader time.Duration // how long a stream may take nothing until it is dropped; 60 s
@@ -54,6 +56,7 @@ type Handler struct {
 	origins    []string
 	opener     func(*http.Request) (any, error)
 	address    func(*http.Request) string
+	operator   func(*http.Request) bool
 	opens      *limiter
 	heartbeat  time.Duration
 	slow       time.Duration
@@ -64,11 +67,13 @@ type Handler struct {
 
 	ctx     context.Context // ends when the service shuts down
 	cancel  context.CancelFunc
+	tally   tally
 	streams streams
 	beats   *wheel.Wheel[*stream]
 }
 
-// New returns a handler for everything below the prefix, and for /.well-known/gen-browser, /healthz and /readyz.
+// New returns a handler for everything below the prefix, and for /.well-known/gen-browser, /healthz, /readyz and
+// /metrics.
 func New(o Options) (*Handler, error) {
 	if o.Server == nil {
 		return nil, errors.New("web: Options.Server is needed")
@@ -79,6 +84,7 @@ func New(o Options) (*Handler, error) {
 		origins:    o.AllowedOrigins,
 		opener:     o.Open,
 		address:    o.ClientAddress,
+		operator:   o.Operator,
 		opens:      newLimiter(o.OpenRate, o.OpenBurst),
 		heartbeat:  15 * time.Second,
 		slow:       60 * time.Second,
@@ -106,11 +112,15 @@ func New(o Options) (*Handler, error) {
 	if h.address == nil {
 		h.address = remoteAddress
 	}
+	if h.operator == nil {
+		h.operator, _ = OperatorsAt(nil, nil) // the default is well formed
+	}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.sendPrefix = h.prefix + "/send/"
+	h.tally.init()
 	h.router = h.routes()
 	h.handler = h.cors().Handler(http.HandlerFunc(h.route))
 	tick := min(max(h.heartbeat/8, 10*time.Millisecond), time.Second)
@@ -136,6 +146,7 @@ func (h *Handler) routes() *mux.Router {
 	h.add(r, "/.well-known/gen-browser", page(h.discover))
 	h.add(r, "/healthz", page(h.health))
 	h.add(r, "/readyz", page(h.ready))
+	h.add(r, "/metrics", page(h.forOperators(h.metrics())))
 	r.NotFoundHandler = http.HandlerFunc(h.notFound)
 	return r
 }

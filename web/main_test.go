@@ -490,9 +490,3 @@ func parseKeyAddress(key string) (string, error) {
 	a, err := k.Address()
 	return a.String(), err
 }
-
-func (s *streams) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
-}

@@ -24,6 +24,8 @@ const (
 type poller struct {
 	wake chan struct{}
 	end  chan error
+
+	messages int64 // in the answer
 }
 
 // Wake implements [server.Reader].
@@ -82,6 +84,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.Write(body)
+	h.tally.delivered.Add(p.messages)
 }
 
 // read waits for messages and returns the answer.
@@ -89,29 +92,30 @@ func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Durat
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		if body, any := answer(sub); any {
+		if body, any := p.answer(sub); any {
 			return body, nil
 		}
 		select {
 		case <-p.wake:
 		case why := <-p.end:
-			if body, any := answer(sub); any { // before a shutdown, what came is still to be had
+			if body, any := p.answer(sub); any { // before a shutdown, what came is still to be had
 				return body, nil
 			}
 			return nil, why
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
 		case <-timer.C:
-			body, _ := answer(sub)
+			body, _ := p.answer(sub)
 			return body, nil
 		}
 	}
 }
 
 // answer encodes what waits, and reports whether that is anything.
-func answer(sub *server.Subscription) (body []byte, any bool) {
+func (p *poller) answer(sub *server.Subscription) (body []byte, any bool) {
 	last, missing := sub.Cursor(), uint64(0)
 	var messages []byte
+	p.messages = 0
 	sub.Read(func(m *mailbox.Message, err error) bool {
 		var gap *mailbox.GapError
 		if errors.As(err, &gap) {
@@ -126,6 +130,7 @@ func answer(sub *server.Subscription) (body []byte, any bool) {
 			messages = append(messages, ',')
 		}
 		last.Seq = m.Seq
+		p.messages++
 		messages = append(messages, `{"cursor":"`...)
 		messages = append(last.Append(messages), `",`...)
 		messages = appendEnvelope(messages, m)

@@ -90,17 +90,22 @@ func (s *stream) writeChunk(c *chunk) bool {
 	s.wrote = time.Now()
 	last := c.ends[len(c.ends)-1]
 	if n == last.at {
-		s.sub.Delivered(last.seq)
+		s.delivered(last)
 		return true
 	}
 	begun := last
 	if !s.wire.blocks() {
 		begun = c.ends[slices.IndexFunc(c.ends, func(e eventEnd) bool { return n < e.at })]
 	}
-	s.sub.Delivered(begun.seq)
+	s.delivered(begun)
 	s.rest = bytes.Clone(c.b[n:begun.at])
 	s.drain()
 	return false
+}
+
+func (s *stream) delivered(up eventEnd) {
+	s.sub.Delivered(up.seq)
+	s.h.tally.delivered.Add(int64(up.messages))
 }
 
 // drain lets a goroutine wait until the wire takes the rest.

@@ -26,6 +26,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		discard(r)
+		h.tally.refuse(toProblem(err).Kind)
 		h.refuse(w, err)
 		return
 	}

@@ -234,6 +234,7 @@ func (u *upload) answer(id string, err error) {
 		return
 	}
 	p := toProblem(err)
+	u.h.tally.refuse(p.Kind)
 	if p.Kind == problem.Internal {
 		u.h.log.Error("message failed", "error", err)
 	}

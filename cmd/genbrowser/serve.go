@@ -26,6 +26,7 @@ type flags struct {
 	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
 	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8. May be repeated." placeholder:"CIDR"`
+	Operators    []string `help:"Network whose clients may read /metrics, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
 
 	Body         int           `help:"Limit of a message's body, in bytes." default:"65536"`
 	Depth        int           `help:"Limit of a body's nesting." default:"512"`
@@ -77,9 +78,13 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
+	operator, err := web.OperatorsAt(f.Operators, f.TrustedProxy)
+	if err != nil {
+		return fmt.Errorf("--operators: %w", err)
+	}
 	gb, err := web.New(web.Options{
 		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
-		ClientAddress: clientAddress, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
+		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
 		Logger: log,
 	})
 	if err != nil {

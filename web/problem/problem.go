@@ -7,7 +7,9 @@ package problem
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,6 +37,13 @@ func kind(status int, code, title string) *Kind {
 	return k
 }
 
+// Kinds returns every kind, by code.
+func Kinds() []*Kind {
+	all := slices.Collect(maps.Values(byCode))
+	slices.SortFunc(all, func(a, b *Kind) int { return strings.Compare(a.Code, b.Code) })
+	return all
+}
+
 // Every kind, as PROTOCOL.md lists them.
 var (
 	MalformedRequest  = kind(400, "malformed-request", "Malformed request")
@@ -52,6 +61,7 @@ var (
 	UnsupportedCaveat = kind(403, "unsupported-caveat", "The capability has a caveat that cannot be honoured here")
 	OriginNotAllowed  = kind(403, "origin-not-allowed", "This origin may not use the server")
 	OpenRefused       = kind(403, "open-refused", "The server refused to open a mailbox")
+	OperatorsOnly     = kind(403, "operators-only", "Only operators of the server may read this")
 	NotFound          = kind(404, "not-found", "No such route")
 	MethodNotAllowed  = kind(405, "method-not-allowed", "Method not allowed")
 	NotAcceptable     = kind(406, "not-acceptable", "Not acceptable")

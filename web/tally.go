@@ -1,0 +1,29 @@
+package web
+
+import (
+	"sync/atomic"
+
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// tally counts what only the face to the clients sees.
+type tally struct {
+	_         [64]byte // each message may add to delivered: nothing that others read may be on its cache line
+	delivered atomic.Int64
+	_         [56]byte
+	refused   map[*problem.Kind]*atomic.Int64 // messages, by why; has every kind
+}
+
+func (t *tally) init() {
+	t.refused = make(map[*problem.Kind]*atomic.Int64)
+	for _, k := range problem.Kinds() {
+		t.refused[k] = new(atomic.Int64)
+	}
+}
+
+// refuse counts a message that was refused.
+func (t *tally) refuse(k *problem.Kind) {
+	if n := t.refused[k]; n != nil {
+		n.Add(1)
+	}
+}
