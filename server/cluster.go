@@ -378,6 +378,11 @@ func (c *cluster) forgetAll() {
 
 // rejoin becomes another node, after its lane was sealed: others own what it owned.
 func (c *cluster) rejoin() error {
+	c.owning.Lock()
+	defer c.owning.Unlock()
+	if c.yielding() {
+		return nil // it sealed its lane itself, to leave
+	}
 	c.log.Warn("this node was given up for dead; it joins anew")
 	c.member.disown(c.member.owned())
 	if err := c.mesh.Leave(); err != nil {

@@ -25,7 +25,6 @@ type edge struct {
 	sub    *Subscription
 
 	mu      sync.Mutex
-	taken   uint64   // messages up to here were taken there
 	unacked []pushed // sent, and not yet taken
 	bytes   int      // of them
 	end     error
