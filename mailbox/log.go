@@ -54,6 +54,20 @@ type LogStats struct {
 	Bytes       uint64 // as stored
 }
 
+// Replicated is a [Log] that several servers may keep.
+type Replicated interface {
+	// Replicas returns those servers; nil if there is only the one.
+	Replicas(ctx context.Context) ([]Replica, error)
+}
+
+// Replica is a server that keeps a log.
+type Replica struct {
+	Name    string
+	Leader  bool // it decides what is stored
+	Offline bool
+	Lag     uint64 // entries that it lacks
+}
+
 var (
 	// ErrSealed is why a writer must stop: another took its place.
 	ErrSealed = errors.New("the log's lane is sealed")

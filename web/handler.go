@@ -38,7 +38,7 @@ type Options struct {
 	// ClientAddress tells clients apart for OpenRate; by default by the connection's address, which behind a
 	// proxy is the proxy's.
 	ClientAddress func(*http.Request) string
-	// Operator says whose request may read /metrics; by default those from this machine. See [OperatorsAt].
+	// Operator says whose request may read /metrics and {prefix}/cluster; by default those from this machine. See [OperatorsAt].
 	Operator func(*http.Request) bool
 
 	Heartbeat  time.Duration // between signs of life on a silent stream; 15 s
@@ -141,6 +141,7 @@ func (h *Handler) routes() *mux.Router {
 	h.add(r, h.prefix+"/ack", methods{"POST": h.ack})
 	h.add(r, h.prefix+"/send", methods{"POST": h.sendMany})
 	h.add(r, h.prefix+"/send/{address:.*}", methods{"POST": h.send})
+	h.add(r, h.prefix+"/cluster", page(h.forOperators(h.cluster)))
 	h.add(r, h.prefix+"/client.js", page(script("client.js")))
 	h.add(r, h.prefix+"/client.global.js", page(script("client.global.js")))
 	h.add(r, "/.well-known/gen-browser", page(h.discover))

@@ -86,7 +86,7 @@ func TestOperatorsAt(t *testing.T) {
 }
 
 // operatorPages are what only operators may read.
-var operatorPages = []string{"/metrics"}
+var operatorPages = []string{"/metrics", "/_gb/cluster"}
 
 func TestOperatorsOnly(t *testing.T) {
 	here := serve(t, setup{})

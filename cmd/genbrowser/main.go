@@ -6,6 +6,7 @@
 //	genbrowser send URL TO BODY  sends a message
 //	genbrowser key new           makes a secret
 //	genbrowser address …         shows or narrows an address
+//	genbrowser cluster status URL  shows who keeps which mailboxes
 package main
 
 import (
@@ -33,6 +34,7 @@ type cli struct {
 	Send        send        `cmd:"" help:"Send a message, or many from standard input."`
 	Key         key         `cmd:"" help:"Make secrets."`
 	Address     addressCmd  `cmd:"" help:"Show or narrow an address; needs no server."`
+	Cluster     cluster     `cmd:"" help:"Ask a server how it and its cluster are."`
 	Healthcheck healthcheck `cmd:"" help:"Ask a server whether it is ready; exits with 0 if so. For containers."`
 
 	Version kong.VersionFlag `help:"Print the version." env:"-"`

@@ -40,6 +40,9 @@ func TestOperators(t *testing.T) {
 		if got := s.status(t, "/metrics", tt.client); got != tt.want {
 			t.Errorf("%v: /metrics for %q = %d, want %d", tt.args, tt.client, got, tt.want)
 		}
+		if got := s.status(t, "/_gb/cluster", tt.client); got != tt.want {
+			t.Errorf("%v: /_gb/cluster for %q = %d, want %d", tt.args, tt.client, got, tt.want)
+		}
 		s.stop()
 	}
 	fails(t, run(t, "", "serve", "--operators", "10.0.0.1"), "--operators", "10.0.0.0/8")

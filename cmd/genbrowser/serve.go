@@ -26,7 +26,7 @@ type flags struct {
 	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
 	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8. May be repeated." placeholder:"CIDR"`
-	Operators    []string `help:"Network whose clients may read /metrics, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
+	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
 
 	Body         int           `help:"Limit of a message's body, in bytes." default:"65536"`
 	Depth        int           `help:"Limit of a body's nesting." default:"512"`

@@ -212,10 +212,12 @@ func TestCluster(t *testing.T) {
 	})
 	t.Run("a node fails", func(t *testing.T) {
 		mustAppend(t, logs[0], "before")
+		awaitReplicas(t, logs[0], 0)
 		logs[2].Close()
 		mustAppend(t, logs[0], "after")
 		if got := entries(t, logs[1]); len(got) != 2 || string(got[1].Data) != "after" {
 			t.Errorf("the other node reads %d entries, want 2", len(got))
 		}
+		awaitReplicas(t, logs[0], 1)
 	})
 }

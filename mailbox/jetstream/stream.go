@@ -11,8 +11,9 @@ import (
 
 // streamInfo is the part of JetStream's that a log needs.
 type streamInfo struct {
-	Config streamConfig `json:"config"`
-	State  struct {
+	Config  streamConfig `json:"config"`
+	Cluster *peers       `json:"cluster"`
+	State   struct {
 		Messages uint64            `json:"messages"`
 		Bytes    uint64            `json:"bytes"`
 		First    uint64            `json:"first_seq"`
