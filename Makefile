@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The program that the tests of the TypeScript client and of the pages start.
 export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
 
-.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare bench build fuzz
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare bench build fuzz soak
 
 help: ## show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ test-js: build ## the TypeScript client and the pages, on Node and in Chromium
 
 test-e2e: build ## the program under load, killed, in an empty root
 	go test -count=1 -timeout 10m ./e2e
+
+soak: build ## one durable node, killed 200 times under load, and with a million messages: a quarter of an hour
+	GENBROWSER_SOAK=1 go test -count=1 -v -timeout 60m -run 'TestKilled$$|TestManyMailboxes' ./e2e
 
 fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./address -run '^$$' -fuzz FuzzParse -fuzztime $${FUZZTIME:-20s}

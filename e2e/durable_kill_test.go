@@ -1,0 +1,118 @@
+//go:build linux
+
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// soaking reports whether the long forms of the tests are wanted: make soak.
+func soaking() bool { return os.Getenv("GENBROWSER_SOAK") != "" }
+
+// loadFlags keep mailboxes from filling up and from expiring, and let the log be rewritten often.
+var loadFlags = []string{"--snapshot", "200000", "--backlog", "100000", "--backlog-bytes", "100000000", "--names", "20000", "--asleep", "1h", "--name-window", "1h"}
+
+// TestKilled kills the program again and again, under load, as it starts, and as it rewrites its log. What got its
+// 202 arrives, once and in order; what was acknowledged does not come again; who opened or closed a mailbox finds it
+// so.
+func TestKilled(t *testing.T) {
+	rounds := 6
+	if soaking() {
+		rounds = 200
+	}
+	killUnderLoad(t, rounds)
+}
+
+// TestKilledBetweenSyncs does so when nothing says that a message is on the disk: the system has it.
+func TestKilledBetweenSyncs(t *testing.T) {
+	killUnderLoad(t, 2, "--sync", "interval", "--sync-every", "1h")
+}
+
+func killUnderLoad(t *testing.T, rounds int, flags ...string) {
+	dir := t.TempDir()
+	flags = append(flags, loadFlags...)
+	p := startDurable(t, dir, flags...)
+	l := newLoad(t)
+	l.start(p)
+	snapshots := 0
+	for round := range rounds {
+		l.moment(round, p)
+		p.kill()
+		snapshots += p.lines("snapshot")
+		for range round % 3 {
+			startAndKill(t, dir, flags...)
+		}
+		began := time.Now()
+		p = startDurable(t, dir, flags...)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v to start after round %d", took, round)
+		}
+		l.use(p)
+	}
+	l.finish(p)
+	l.checkMailboxes(p)
+	p.terminate(t)
+	lanes, stats := readLog(t, dir)
+	t.Logf("%d snapshots; the log has %d bytes in %d entries, from %d on; the directory %d bytes", snapshots, stats.Bytes, stats.Entries, stats.First, size(t, dir))
+	if len(lanes) != 0 {
+		t.Errorf("after SIGTERM the log has lanes without an end: %v", lanes)
+	}
+	if snapshots == 0 || stats.First == 1 {
+		t.Error("the log was never shortened")
+	}
+	if size := size(t, dir); size > 20<<20 {
+		t.Errorf("the directory has %d bytes", size)
+	}
+	// once more: what SIGTERM leaves is read as what SIGKILL leaves
+	p = startDurable(t, dir, flags...)
+	l.checkMailboxes(p)
+}
+
+// size is how much a directory holds, in bytes.
+func size(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// TestTerminatedUnderLoad ends the program as an operator does. Nothing is lost, the next one starts at once, and
+// the log says that its writer ended.
+func TestTerminatedUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	p := startDurable(t, dir, loadFlags...)
+	l := newLoad(t)
+	l.start(p)
+	for range 3 {
+		l.moment(0, p)
+		began := time.Now()
+		p.terminate(t)
+		ended := time.Since(began)
+		if lanes, _ := readLog(t, dir); len(lanes) != 0 {
+			t.Errorf("the log has lanes without an end: %v", lanes)
+		}
+		began = time.Now()
+		p = startDurable(t, dir, loadFlags...)
+		if started := time.Since(began); ended > 8*time.Second || started > 2*time.Second {
+			t.Errorf("it took %v to end and %v to start", ended, started)
+		}
+		l.use(p)
+	}
+	l.finish(p)
+	l.checkMailboxes(p)
+}
