@@ -34,12 +34,12 @@ type target interface {
 }
 
 var (
-	addr     = flag.String("addr", "127.0.0.1:8080", "server address")
+	addr     = flag.String("addr", "127.0.0.1:8080", "server address, or those of several nodes, separated by commas")
 	kind     = flag.String("kind", "", "nchan, genbrowser, floor")
 	n        = flag.Int("n", 1000, "mailboxes (streams)")
 	w        = flag.Int("w", 64, "publishing workers")
 	dur      = flag.Duration("d", 8*time.Second, "load time")
-	pid      = flag.Int("pid", 0, "server process id, for CPU and memory")
+	pid      = flag.String("pid", "", "server process ids, separated by commas, for CPU and memory")
 	size     = flag.Int("size", 200, "payload bytes")
 	idleWait = flag.Duration("idle", 3*time.Second, "wait before reading idle memory")
 	warm     = flag.Duration("warm", 2*time.Second, "warm-up load, not counted")
@@ -142,12 +142,13 @@ func scan(c net.Conn, i int, t target, ready *sync.WaitGroup, lat func(time.Dura
 func dial(i int) (net.Conn, error) {
 	// many source addresses, so that ports do not run out
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+i/20000), 1)}}
-	return d.Dial("tcp", *addr)
+	all := strings.Split(*addr, ",")
+	return d.Dial("tcp", all[i%len(all)])
 }
 
-func cpuSeconds(pid int) float64 {
+func cpuSeconds() float64 {
 	total := 0.0
-	for _, p := range family(pid) {
+	for _, p := range servers() {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 		if err != nil {
 			continue
@@ -160,9 +161,9 @@ func cpuSeconds(pid int) float64 {
 	return total
 }
 
-func rss(pid int) int64 {
+func rss() int64 {
 	var total int64
-	for _, p := range family(pid) {
+	for _, p := range servers() {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p))
 		for _, l := range strings.Split(string(b), "\n") {
 			if strings.HasPrefix(l, "Pss:") {
@@ -173,6 +174,16 @@ func rss(pid int) int64 {
 		}
 	}
 	return total
+}
+
+// servers returns the processes of the servers, with their children.
+func servers() (all []int) {
+	for text := range strings.SplitSeq(*pid, ",") {
+		if id, err := strconv.Atoi(text); err == nil {
+			all = append(all, family(id)...)
+		}
+	}
+	return all
 }
 
 func family(pid int) []int {
@@ -190,7 +201,7 @@ func family(pid int) []int {
 func main() {
 	flag.Parse()
 	t := pick(*kind)
-	before := rss(*pid)
+	before := rss()
 	var (
 		ready     sync.WaitGroup
 		delivered atomic.Int64
@@ -226,7 +237,7 @@ func main() {
 	ready.Wait()
 	opened := time.Since(t0)
 	time.Sleep(*idleWait)
-	idle := rss(*pid)
+	idle := rss()
 
 	var sent, bad atomic.Int64
 	stop := make(chan struct{})
@@ -281,9 +292,9 @@ func main() {
 	}
 	time.Sleep(*warm)
 	counting.Store(true)
-	s0, d0, c0, w0 := sent.Load(), delivered.Load(), cpuSeconds(*pid), time.Now()
+	s0, d0, c0, w0 := sent.Load(), delivered.Load(), cpuSeconds(), time.Now()
 	time.Sleep(*dur)
-	s1, d1, c1, w1 := sent.Load(), delivered.Load(), cpuSeconds(*pid), time.Now()
+	s1, d1, c1, w1 := sent.Load(), delivered.Load(), cpuSeconds(), time.Now()
 	counting.Store(false)
 	close(stop)
 	wg.Wait()
@@ -304,7 +315,7 @@ func main() {
 	cpu := c1 - c0
 	fmt.Printf("%-11s n=%d w=%d open=%.2fs idle=%.2fKiB/stream sent=%.0f/s delivered=%.0f/s cpu=%.2f cores cpu/msg=%.1fus p50=%v p99=%v lost=%d bad=%d rss=%.0fMiB\n",
 		*kind, *n, *w, opened.Seconds(), float64(idle-before)/1024/float64(*n), float64(s1-s0)/sec, float64(d1-d0)/sec, cpu/sec,
-		cpu*1e6/float64(max(1, d1-d0)), q(.5).Round(time.Microsecond), q(.99).Round(time.Microsecond), lost, bad.Load(), float64(rss(*pid))/1024/1024)
+		cpu*1e6/float64(max(1, d1-d0)), q(.5).Round(time.Microsecond), q(.99).Round(time.Microsecond), lost, bad.Load(), float64(rss())/1024/1024)
 	for _, c := range conns {
 		if c != nil {
 			c.Close()
