@@ -16,6 +16,8 @@ const (
 	// windowMessages and windowBytes are how much is sent ahead of what the reader took.
 	windowMessages = 256
 	windowBytes    = 128 << 10
+	// metaRoom is what a frame has beside bodies, at most.
+	metaRoom = 8 << 10
 )
 
 // edge reads a mailbox of this node for a reader of another, and sends what comes. It implements [Reader].
@@ -62,19 +64,20 @@ func (e *edge) pump() {
 func (e *edge) sendSome() (more bool) {
 	var items []byte
 	count, at := uint64(0), e.sub.at
+	most := min(windowBytes/2, e.node.cluster.packetSize-metaRoom) // of a frame, which must fit into a packet
 	e.sub.Read(func(m *mailbox.Message, err error) bool {
 		if len(e.unacked) >= windowMessages || e.bytes >= windowBytes {
 			return false
 		}
-		if len(items) >= windowBytes/2 {
+		if len(items) > 0 && (m == nil || len(items)+len(m.Body) > most) {
 			more = true
 			return false
 		}
 		count++
 		var gap *mailbox.GapError
 		if errors.As(err, &gap) {
-			items = binary.AppendUvarint(items, gap.Missing)
 			at += gap.Missing
+			items = binary.AppendUvarint(binary.AppendUvarint(items, gap.Missing), at)
 			return true
 		}
 		at = m.Seq
@@ -195,14 +198,15 @@ type farSubscription struct {
 
 	mu    sync.Mutex
 	queue []farItem // came, and is not yet delivered
-	told  uint64    // the other node knows that messages up to here were delivered
+	at    uint64    // messages up to here were delivered
+	told  uint64    // the other node knows that messages up to here were delivered, or are not to be any more
 	why   error
 }
 
-// farItem is a message, or a gap before the next one.
+// farItem is a message, or messages that are missing.
 type farItem struct {
 	msg     mailbox.Message
-	missing uint64
+	missing uint64 // up to msg.Seq
 }
 
 // subscribe begins to read a mailbox of the node.
@@ -249,11 +253,12 @@ func (n *node) farSubscription(number uint64) *farSubscription {
 // takePush gives the messages of a frame to their reader. If that is gone, the other node is told once more.
 func (n *node) takePush(r *pack.Reader) {
 	number := r.Uint()
+	f := n.farSubscription(number)
 	items := readItems(r)
 	if r.Failed {
 		return
 	}
-	if f := n.farSubscription(number); f != nil {
+	if f != nil {
 		f.pushed(items)
 		return
 	}
@@ -266,6 +271,8 @@ func readItems(r *pack.Reader) []farItem {
 		item := farItem{missing: r.Uint()}
 		if item.missing == 0 {
 			item.msg = readRecord(r).Message
+		} else {
+			item.msg.Seq = r.Uint()
 		}
 		items = append(items, item)
 	}
@@ -274,7 +281,11 @@ func readItems(r *pack.Reader) []farItem {
 
 func (f *farSubscription) pushed(items []farItem) {
 	f.mu.Lock()
-	f.queue = append(f.queue, items...)
+	for _, item := range items {
+		if item.msg.Seq > f.at { // init told of a gap before it came
+			f.queue = append(f.queue, item)
+		}
+	}
 	f.mu.Unlock()
 	f.reader.Wake()
 }
@@ -283,37 +294,61 @@ func (f *farSubscription) pushed(items []farItem) {
 func (f *farSubscription) read(now time.Time, take func(*mailbox.Message, error) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.expire(now)
 	for i := range f.queue {
 		item := &f.queue[i]
-		if item.missing > 0 {
-			if !take(nil, &mailbox.GapError{Missing: item.missing}) {
+		switch {
+		case item.missing > 0:
+			// init may have told of a part of them
+			if missing := min(item.missing, item.msg.Seq-f.at); !take(nil, &mailbox.GapError{Missing: missing}) {
 				return
 			}
-		} else if e := item.msg.Expires; (e == 0 || e > now.Unix()) && !take(&item.msg, nil) {
+		case !item.expired(now) && !take(&item.msg, nil):
 			return
 		}
 	}
 }
 
-// delivered forgets the messages up to seq, and lets the other node know now and then.
-func (f *farSubscription) delivered(seq uint64) {
-	f.mu.Lock()
+func (i *farItem) expired(now time.Time) bool {
+	return i.missing == 0 && i.msg.Expires != 0 && i.msg.Expires <= now.Unix()
+}
+
+// expire forgets the messages at the head whose time is over. Nobody will say that they were delivered, and without
+// that the other node would send no more once as many expired as it sends ahead.
+func (f *farSubscription) expire(now time.Time) {
 	done := 0
-	for done < len(f.queue) && (f.queue[done].missing > 0 || f.queue[done].msg.Seq <= seq) {
+	for done < len(f.queue) && f.queue[done].expired(now) {
 		done++
 	}
-	clear(f.queue[:done])
-	f.queue = f.queue[done:]
-	tell := len(f.queue) == 0 || seq-f.told >= windowMessages/4
-	if tell {
-		f.told = seq
+	if done > 0 {
+		f.forget(done, f.queue[done-1].msg.Seq)
 	}
-	f.mu.Unlock()
-	if tell {
-		f.node.send(func(b []byte) []byte {
-			return binary.AppendUvarint(binary.AppendUvarint(append(b, isDelivered), f.number), seq)
-		})
+}
+
+// delivered forgets the messages up to seq.
+func (f *farSubscription) delivered(seq uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = max(f.at, seq)
+	done := 0
+	for done < len(f.queue) && f.queue[done].msg.Seq <= seq {
+		done++
 	}
+	f.forget(done, seq)
+}
+
+// forget takes the first items off the queue, and lets the other node know now and then that it need not keep the
+// messages up to seq in mind any more.
+func (f *farSubscription) forget(items int, seq uint64) {
+	clear(f.queue[:items])
+	f.queue = f.queue[items:]
+	if len(f.queue) > 0 && seq-f.told < windowMessages/4 {
+		return
+	}
+	f.told = seq
+	f.node.send(func(b []byte) []byte {
+		return binary.AppendUvarint(binary.AppendUvarint(append(b, isDelivered), f.number), seq)
+	})
 }
 
 // end tells the reader why there is nothing more.

@@ -29,7 +29,7 @@ import (
 //	                                                    answer: has-config:1 config epoch seq gap
 //	isDelivered    subscription seq
 //	isUnsubscribe  subscription
-//	isPush         subscription number-of-items item*   item = missing, or 0 and a Kept record
+//	isPush         subscription number-of-items item*   item = missing and the seq of the last one, or 0 and a Kept record
 //	isEnd          subscription error
 //	isReset                                             a packet got lost: all calls and subscriptions end
 const (
