@@ -54,8 +54,11 @@ func (m *Mesh) Leave() error {
 		}
 	}
 	m.subs = nil
-	close(m.messages)
-	<-m.received
+	if m.messages != nil {
+		close(m.messages)
+		<-m.received
+		m.messages = nil
+	}
 	return err
 }
 
