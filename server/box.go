@@ -157,6 +157,10 @@ func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
 
 // expire ends a mailbox that is due on the wheel, unless a reader came meanwhile.
 func (s *Server) expire(b *box) {
+	if b.log.ready() != nil { // it may be another node's by now, and awake
+		s.asleep.Set(&b.expiry, s.clock.now().Add(time.Second))
+		return
+	}
 	b.end(ErrExpired, func() bool {
 		deadline, asleep := b.mail.Deadline()
 		return asleep && !deadline.After(s.clock.now())

@@ -100,6 +100,7 @@ func (c *cluster) join() error {
 	c.mu.Unlock()
 	c.routes.Store(&routes{})
 	c.joined = time.Now()
+	c.asked = [shardCount]bool{}
 	j := c.member.begin(lease)
 	j.renew(0)
 	c.wire.Lock() // nothing is sent as another while who sends changes
@@ -125,14 +126,16 @@ func (c *cluster) keepBeating() {
 
 func (c *cluster) sendBeat(full, leaving bool) {
 	s := c.server
+	j := c.member.current()
+	sure := j.sure()
 	b := beat{
 		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: c.member.current().stalled.Load(),
+		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(),
 	}
 	if full {
 		b.Processes = s.processes.names()
 	}
-	if !leaving {
+	if !leaving && sure { // or others may have them
 		b.Shards = c.server.ownedShards()
 	}
 	c.wire.Lock()
@@ -309,6 +312,14 @@ func (c *cluster) route(shard uint8, deadline time.Time) (*node, error) {
 			return nil, ErrUnavailable
 		}
 	}
+}
+
+// reach returns [ErrUnavailable] while this node can't reach the log, and so the others neither, as far as it knows.
+func (c *cluster) reach() error {
+	if j := c.member.current(); j.stalled.Load() || !j.sure() {
+		return ErrUnavailable
+	}
+	return nil
 }
 
 // awaitChange waits until routes may have changed, and reports whether there is time left.

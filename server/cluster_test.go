@@ -209,6 +209,7 @@ func collect(t testing.TB, sub *Subscription, r *reader, n int) (got []string) {
 }
 
 func TestShardsFollowTheNodes(t *testing.T) {
+	t.Parallel()
 	url := startNATS(t)
 	a := startNode(t, url, "a", Options{})
 	awaitShare(t, a)
@@ -269,6 +270,7 @@ func TestAssign(t *testing.T) {
 
 // TestOneClaimWins: of several who claim the same shards at the same time, each shard goes to one.
 func TestOneClaimWins(t *testing.T) {
+	t.Parallel()
 	url := startNATS(t)
 	const writers = 3
 	var members [writers]*member
@@ -304,6 +306,7 @@ func TestOneClaimWins(t *testing.T) {
 
 // TestRejoin: a node whose lane was sealed owns nothing, stores nothing, and comes back as another.
 func TestRejoin(t *testing.T) {
+	t.Parallel()
 	nodes := startNodes(t, 3, Options{})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)

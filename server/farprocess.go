@@ -21,11 +21,23 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if err == nil || s.cluster == nil || !errors.Is(err, ErrGone) && !errors.Is(err, ErrFull) {
 		return Posted{}, err
 	}
+	if err := s.cluster.reach(); err != nil {
+		return Posted{}, err
+	}
 	others := s.cluster.routes.Load().processes[name]
 	if len(others) == 0 {
 		return Posted{}, err
 	}
-	return Posted{call: others[rand.IntN(len(others))].toProcess(name, msg)}, nil
+	return Posted{call: toOne(others, rand.IntN(len(others)), len(others), name, msg)}, nil
+}
+
+// toOne queues a message for the process on one of the nodes, from the one at on, that has room for it.
+func toOne(nodes []*node, at, tries int, name string, msg mailbox.Message) *call {
+	c := nodes[at%len(nodes)].toProcess(name, msg)
+	if tries > 1 {
+		c.whenFull = func() *call { return toOne(nodes, at+1, tries-1, name, msg) }
+	}
+	return c
 }
 
 func (n *node) toProcess(name string, msg mailbox.Message) *call {
@@ -43,6 +55,9 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message)
 	}
 	if n == nil {
 		return Posted{}, s.queueFor(ctx, name, msg)
+	}
+	if err := s.cluster.reach(); err != nil {
+		return Posted{}, err
 	}
 	return Posted{call: n.toProcess(name, msg)}, nil
 }

@@ -31,6 +31,9 @@ func (s *Server) at(id uuid.UUID, here func(*box) error, there func(*node) error
 	}
 	deadline := time.Now().Add(routePatience)
 	for {
+		if err := s.cluster.reach(); err != nil {
+			return err
+		}
 		n, err := s.cluster.route(shardOf(id), deadline)
 		switch {
 		case err != nil:
@@ -70,6 +73,9 @@ func (s *Server) openElsewhere(config json.RawMessage) (id uuid.UUID, start mail
 		return id, start, ErrUnavailable
 	}
 	for deadline := time.Now().Add(routePatience); ; {
+		if err := s.cluster.reach(); err != nil {
+			return id, start, err
+		}
 		n, err := s.cluster.route(uint8(rand.IntN(shardCount)), deadline)
 		switch {
 		case err != nil:
@@ -178,6 +184,7 @@ func (n *node) frames(r *pack.Reader) {
 	}
 	if r.Failed {
 		n.cluster.log.Error("a packet that makes no sense; is the node of another version?", "node", n.id)
+		later = later[:max(len(later)-1, 0)] // the last one may be what makes no sense; it is not answered
 	}
 	if len(later) > 0 {
 		n.cluster.background.Go(func() { n.answerAll(later) })

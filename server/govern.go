@@ -16,7 +16,8 @@ type governing struct {
 	suspects map[string]suspect // lanes whose nodes are not heard
 	paused   bool               // readers were sent away because nothing can be stored
 	trimmed  uint64
-	owning   sync.Mutex // held while shards change hands
+	owning   sync.Mutex       // held while shards change hands
+	asked    [shardCount]bool // shards that were claimed by an entry whose fate is not known: they may be this node's
 }
 
 // suspect is a lane that may be a dead node's.
@@ -56,19 +57,17 @@ func (c *cluster) step() error {
 	j := c.member.current()
 	select {
 	case <-j.done:
-		select {
-		case <-c.done:
+		if c.yielding() { // it was stopped
 			return nil
-		default:
-			return c.rejoin()
 		}
+		return c.rejoin()
 	default:
 	}
 	if c.pauseReaders(j); j.ready() != nil || time.Since(c.joined) < listenFirst {
 		return nil
 	}
-	dead := false
-	if quiet := c.quiet(); quiet || len(c.missing()) > 0 {
+	dead, trim := false, c.trimmable()
+	if trim > 0 || c.quiet() || len(c.missing()) > 0 {
 		var err error
 		if dead, err = c.sealDead(); err != nil {
 			return err
@@ -89,10 +88,10 @@ func (c *cluster) step() error {
 		}
 		return c.claimMissing(should, missing)
 	}
-	if err := c.handOver(should); err != nil {
+	if err := c.handOver(should); err != nil || trim == 0 || dead {
 		return err
 	}
-	return c.trim()
+	return c.trim(trim)
 }
 
 // pauseReaders sends the readers away once this node can't be sure any more that it owns its shards; another may
@@ -185,17 +184,27 @@ func weight(id string, shard int) uint64 {
 
 // claimMissing claims those of the missing shards that should be this node's. Their owners' lanes are sealed.
 func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error {
-	mine := slices.DeleteFunc(missing, func(i uint8) bool { return should[i] != c.self })
+	mine := slices.DeleteFunc(missing, func(i uint8) bool { return should[i] != c.self && !c.asked[i] })
 	if len(mine) == 0 {
 		return nil
 	}
+	c.ask(mine, true)
 	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
 	defer cancel()
 	won, err := c.member.claim(ctx, mine)
+	if err == nil {
+		c.ask(mine, false)
+	}
 	if len(won) > 0 {
 		c.sendBeat(true, false)
 	}
 	return err
+}
+
+func (c *cluster) ask(shards []uint8, asked bool) {
+	for _, i := range shards {
+		c.asked[i] = asked
+	}
 }
 
 // quiet reports whether there is a node that should have been heard.
@@ -236,12 +245,12 @@ func (c *cluster) sealDead() (left bool, err error) {
 	return left, nil
 }
 
-// hears reports whether a node was heard just now. It need not be given up to be suspected.
+// hears reports whether a node was heard just now, and can store. It need not be given up to be suspected.
 func (c *cluster) hears(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.nodes[id]
-	return n != nil && time.Since(n.heard) < 2*beatEvery
+	return n != nil && time.Since(n.heard) < 2*beatEvery && !n.beat.Stalled
 }
 
 // handOver gives up the shards that other nodes should own.
@@ -270,15 +279,21 @@ func (c *cluster) isSettled(id string) bool {
 	return n != nil && time.Since(n.known) > settled
 }
 
-// trim forgets the part of the log that no shard needs. One node does it, the owner of the first shard.
-func (c *cluster) trim() error {
+// trimmable returns up to where no shard needs the log, if it reaches further back; 0 if not. One node trims it, the
+// owner of the first shard.
+func (c *cluster) trimmable() uint64 {
 	if !c.server.shards[0].isOwned() {
-		return nil
+		return 0
 	}
 	floor := c.floor()
 	if floor <= c.trimmed {
-		return nil
+		return 0
 	}
+	return floor
+}
+
+// trim forgets the part of the log before floor. A dead lane that nobody sealed would keep it from that.
+func (c *cluster) trim(floor uint64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
 	defer cancel()
 	if err := c.member.trim(ctx, floor); err != nil {
@@ -286,6 +301,28 @@ func (c *cluster) trim() error {
 	}
 	c.trimmed = floor
 	return nil
+}
+
+// holdsUpTrim reports whether a snapshot of this node's shards would make a log shorter that is too long. A node on
+// which little happens would take none for a long time, and what the others wrote since its last one would stay.
+func (c *cluster) holdsUpTrim() bool {
+	if c == nil {
+		return false
+	}
+	floor := c.floor()
+	owned := c.server.ownedShards()
+	if floor == 0 || !slices.ContainsFunc(owned, func(o ownedShard) bool { return o.Floor == floor }) {
+		return false
+	}
+	live := int64(0)
+	for _, n := range c.server.Nodes() {
+		live += n.Bytes + n.Mailboxes*restatedCost
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
+	defer cancel()
+	stats, err := c.member.log.Stats(ctx)
+	// a log that begins before floor is about to be trimmed
+	return err == nil && stats.First >= floor && int64(stats.Bytes) > max(c.server.snapshot, 2*live)
 }
 
 // floor returns the lowest floor of all shards; 0 if one is not known.

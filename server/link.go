@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ type node struct {
 	mu      sync.Mutex
 	out     [][]byte // packets to send; frames are added to the last one
 	waiting int      // bytes in out
+	full    bool     // out had no room for a frame
 	gone    bool
 	newest  uint64                      // the newest number of a call or a subscription
 	calls   map[uint64]*call            // questions that it has not answered
@@ -36,18 +38,42 @@ type node struct {
 	known time.Time // when it was first heard
 }
 
-// maxWaiting is how many bytes may wait for the way to one node. One that is that slow is given up.
+// maxWaiting is how many bytes may wait for the way to one node. What is more gets lost, as a packet does, which both
+// ends notice.
 const maxWaiting = 64 << 20
+
+// packetEvery is how long after a packet the next one is sent, at least: what comes meanwhile shares its cost.
+const packetEvery = time.Millisecond
+
+// callPatience is how long a question to another node may go unanswered. It covers the wait for the log there, which
+// ends after impatience.
+const callPatience = 2 * time.Second
 
 // call is a question to another node.
 type call struct {
+	node   *node
+	number uint64
 	done   chan struct{}
 	answer []byte
 	err    error
+
+	whenFull func() *call // nil, or asks somebody else if the answer is ErrFull
 }
 
+// wait returns the answer. A node that is heard and does not hear, or is not heard and not given up yet, leaves
+// questions unanswered: the error is then [ErrUnavailable].
 func (c *call) wait() (answer []byte, err error) {
-	<-c.done
+	timer := time.NewTimer(callPatience)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+		c.node.endCall(c.number, nil, ErrUnavailable)
+		<-c.done
+	}
+	if c.whenFull != nil && errors.Is(c.err, ErrFull) {
+		return c.whenFull().wait()
+	}
 	return c.answer, c.err
 }
 
@@ -69,12 +95,17 @@ func (n *node) run() {
 			return
 		}
 		n.mu.Lock()
-		packets := n.out
-		n.out, n.waiting = nil, 0
+		packets, full := n.out, n.full
+		n.out, n.waiting, n.full = nil, 0, false
 		n.mu.Unlock()
+		if full {
+			n.cluster.skipPacket(n)
+			n.cut()
+		}
 		for _, frames := range packets {
 			n.cluster.sendPacket(n, frames)
 		}
+		time.Sleep(packetEvery)
 	}
 }
 
@@ -94,6 +125,13 @@ func (c *cluster) sendPacket(n *node, frames []byte) {
 	}
 }
 
+// skipPacket makes the other end see that something got lost.
+func (c *cluster) skipPacket(n *node) {
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	n.sent++
+}
+
 // send adds a frame, which put appends to what it is given. It is lost if the node is gone.
 func (n *node) send(put func([]byte) []byte) {
 	n.mu.Lock()
@@ -102,7 +140,11 @@ func (n *node) send(put func([]byte) []byte) {
 }
 
 func (n *node) sendLocked(put func([]byte) []byte) {
-	if n.gone || n.waiting > maxWaiting {
+	if n.gone {
+		return
+	}
+	if n.waiting > maxWaiting {
+		n.full = true
 		return
 	}
 	last := len(n.out) - 1
@@ -124,7 +166,7 @@ func (n *node) sendLocked(put func([]byte) []byte) {
 
 // ask sends a frame of a kind, with a number by which the answer will be known.
 func (n *node) ask(kind byte, put func([]byte) []byte) *call {
-	c := &call{done: make(chan struct{})}
+	c := &call{node: n, done: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.gone {
@@ -132,6 +174,7 @@ func (n *node) ask(kind byte, put func([]byte) []byte) *call {
 		return c
 	}
 	n.newest++
+	c.number = n.newest
 	n.calls[n.newest] = c
 	n.sendLocked(func(b []byte) []byte { return put(binary.AppendUvarint(append(b, kind), n.newest)) })
 	return c
@@ -155,11 +198,18 @@ func (n *node) answered(r *pack.Reader) {
 	number := r.Uint()
 	err := readError(r)
 	answer := r.Bytes(r.Uint())
+	if !r.Failed {
+		n.endCall(number, answer, err)
+	}
+}
+
+// endCall ends a call, unless it has ended.
+func (n *node) endCall(number uint64, answer []byte, err error) {
 	n.mu.Lock()
 	c := n.calls[number]
 	delete(n.calls, number)
 	n.mu.Unlock()
-	if c != nil && !r.Failed {
+	if c != nil {
 		c.end(answer, err)
 	}
 }

@@ -107,6 +107,11 @@ type Posted struct {
 func (p *Posted) Wait() (Reader, error) {
 	if p.call != nil {
 		_, err := p.call.wait()
+		if errors.Is(err, errElsewhere) {
+			// the shard left that node meanwhile. Sending it after the shard here could put it behind a later letter
+			// of the same sender, which must decide itself.
+			err = ErrUnavailable
+		}
 		return nil, err
 	}
 	if p.commit == nil {

@@ -32,7 +32,7 @@ func (s *Server) keepLogShort() {
 		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
-		if j.written.Load() < max(s.snapshot, 2*live) || j.ready() != nil {
+		if j.ready() != nil || j.written.Load() < max(s.snapshot, 2*live) && !s.cluster.holdsUpTrim() {
 			continue
 		}
 		if err := s.Snapshot(context.Background()); err != nil {
@@ -51,21 +51,19 @@ func (s *Server) Snapshot(ctx context.Context) error {
 	j := s.member.current()
 	before := j.written.Load()
 	w := &snapshotWriter{journal: j}
-	owned := s.ownedShards()
-	shards := make([]uint8, len(owned))
-	for i, o := range owned {
-		shards[i] = o.Shard
-	}
-	w.add(&mailbox.Record{Type: mailbox.Owned, Shards: shards})
+	owned := w.addOwned(s)
 	if err := w.flush(); err != nil {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}
 	first := w.first
 	s.gone.each(func(id uuid.UUID, why error) {
-		w.add(&mailbox.Record{Type: mailbox.Ended, Mailbox: id, Reason: reasons[why]})
+		// a node that lost its shards for a while may have ended, for itself, what lives on elsewhere
+		if _, err := s.box(id); err != nil && err != errElsewhere {
+			w.add(&mailbox.Record{Type: mailbox.Ended, Mailbox: id, Reason: reasons[why]})
+		}
 	})
-	for _, i := range shards {
-		for _, b := range s.shards[i].all() {
+	for _, o := range owned {
+		for _, b := range s.shards[o.Shard].all() {
 			b.restate(w)
 			if err := w.flushIfFull(); err != nil {
 				return fmt.Errorf("server: snapshot: %w", err)
@@ -109,6 +107,22 @@ type snapshotWriter struct {
 	waiting int // bytes
 	bytes   int
 	first   uint64 // place of the first entry
+}
+
+// addOwned begins with who owns what, and returns it. No shard changes hands meanwhile: a shard that was released
+// would be owned again.
+func (w *snapshotWriter) addOwned(s *Server) []ownedShard {
+	if s.cluster != nil {
+		s.cluster.owning.Lock()
+		defer s.cluster.owning.Unlock()
+	}
+	owned := s.ownedShards()
+	shards := make([]uint8, len(owned))
+	for i, o := range owned {
+		shards[i] = o.Shard
+	}
+	w.add(&mailbox.Record{Type: mailbox.Owned, Shards: shards})
+	return owned
 }
 
 func (w *snapshotWriter) add(r *mailbox.Record) {
