@@ -7,7 +7,7 @@ import (
 
 func TestHelp(t *testing.T) {
 	for args, words := range map[string][]string{
-		"":                  {"serve", "playground", "open", "send", "key new", "address inspect", "address attenuate", "cluster status", "healthcheck", "GENBROWSER_SECRET", "--version"},
+		"":                  {"serve", "playground", "open", "send", "key new", "address inspect", "address attenuate", "cluster status", "data check", "data compact", "healthcheck", "GENBROWSER_SECRET", "--version"},
 		"serve":             {"--listen", "tcp4://", "unix://", "--tls-cert", "--config", "--body", "--backlog", "--overflow", "--heartbeat", "--origin", "--operators", "--log-format", "--shutdown-grace"},
 		"playground":        {"--listen", "--log-level"},
 		"open":              {"<url>"},
@@ -19,6 +19,8 @@ func TestHelp(t *testing.T) {
 		"address attenuate": {"--rights", "--expires", "--max-bytes", "--types", "--label"},
 		"healthcheck":       {"<url>"},
 		"cluster status":    {"<url>", "--json"},
+		"data check":        {"<dir>", "stopped"},
+		"data compact":      {"<dir>", "stopped"},
 	} {
 		got := ok(t, "", append(strings.Fields(args), "--help")...)
 		for _, w := range words {

@@ -6,7 +6,8 @@
 //	genbrowser send URL TO BODY  sends a message
 //	genbrowser key new           makes a secret
 //	genbrowser address …         shows or narrows an address
-//	genbrowser cluster status URL  shows who keeps which mailboxes
+//	genbrowser cluster status    shows who keeps which mailboxes
+//	genbrowser data …            checks or compacts a data directory
 package main
 
 import (
@@ -35,6 +36,7 @@ type cli struct {
 	Key         key         `cmd:"" help:"Make secrets."`
 	Address     addressCmd  `cmd:"" help:"Show or narrow an address; needs no server."`
 	Cluster     cluster     `cmd:"" help:"Ask a server how it and its cluster are."`
+	Data        data        `cmd:"" help:"Check or compact the data directory of a server that is stopped."`
 	Healthcheck healthcheck `cmd:"" help:"Ask a server whether it is ready; exits with 0 if so. For containers."`
 
 	Version kong.VersionFlag `help:"Print the version." env:"-"`

@@ -120,6 +120,12 @@ func (d *dataDir) lastKept(log string) uint64 {
 	return seq
 }
 
+// IsDataDir reports whether a directory was used as one before.
+func IsDataDir(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "format"))
+	return err == nil
+}
+
 func owner(path string) string {
 	text, err := os.ReadFile(path)
 	if pid := strings.TrimSpace(string(text)); err == nil && pid != "" {

@@ -38,7 +38,8 @@ type Log struct {
 	sealed   atomic.Bool // the lane is; never false again
 	trouble  atomic.Pointer[string]
 	opened   bool
-	broken   error // what Close found
+	broken   error  // what Close found
+	found    uint64 // the newest entry when it was opened
 
 	// The rest is Append's.
 	publisher publisher
@@ -164,7 +165,22 @@ func (l *Log) keepLast() error {
 	if err != nil {
 		return nil
 	}
+	if _, lost := l.LostAtEnd(); lost > 0 && stats.Last == l.found {
+		return nil // the loss is known until other entries take the places of those
+	}
 	return l.embedded.dir.keepLast(l.name, stats.Last)
+}
+
+// LostAtEnd returns the first and the last of the entries that were there when the log in a data directory was
+// closed, and were not when it was opened; zeros if there are none.
+func (l *Log) LostAtEnd() (first, last uint64) {
+	if l.embedded == nil {
+		return 0, 0
+	}
+	if kept := l.embedded.dir.lastKept(l.name); kept > l.found {
+		return l.found + 1, kept
+	}
+	return 0, 0
 }
 
 // pause waits before another try: longer each time, and not at all if something happened meanwhile.

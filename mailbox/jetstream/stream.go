@@ -68,6 +68,7 @@ func (l *Log) findStream(ctx context.Context, options Options) error {
 	if err := options.fits(info.Config); err != nil {
 		return fmt.Errorf("stream %s: %w", l.name, err)
 	}
+	l.found = info.State.Last
 	l.reportLoss(info)
 	return nil
 }
@@ -139,11 +140,9 @@ func (l *Log) reportLoss(info streamInfo) {
 	if info.State.Lost != nil {
 		missing += uint64(len(info.State.Lost.Messages))
 	}
-	if l.embedded != nil {
-		if kept := l.embedded.dir.lastKept(l.name); kept > info.State.Last {
-			l.logger.Error("entries at the end of the log are lost", "stream", l.name, "missing", kept-info.State.Last,
-				"first", info.State.Last+1, "last", kept)
-		}
+	if first, last := l.LostAtEnd(); last > 0 {
+		l.logger.Error("entries at the end of the log are lost", "stream", l.name, "missing", last+1-first,
+			"first", first, "last", last)
 	}
 	if missing > 0 {
 		l.logger.Error("entries inside the log are lost", "stream", l.name, "missing", missing,
