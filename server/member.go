@@ -49,7 +49,7 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 	}
 	won, err := m.claim(context.Background(), all)
 	if err == nil && len(won) < shardCount {
-		err = errors.New("server: others write to this log")
+		err = errors.New("server: others write to this log, or it is damaged where one of them ended")
 	}
 	if err != nil {
 		return err

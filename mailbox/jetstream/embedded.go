@@ -25,6 +25,8 @@ type embedded struct {
 	dir      *dataDir
 	server   *natsserver.Server
 	password string // of the connections from this process
+	log      string // its name
+	tail     *tail  // to be checked, and restored by stop if it can't be used; nil for none
 }
 
 func openEmbedded(ctx context.Context, options Options) (*Log, error) {
@@ -34,7 +36,9 @@ func openEmbedded(ctx context.Context, options Options) (*Log, error) {
 		return nil, err
 	}
 	l.embedded = server
-	err = l.connect(ctx, options, "", server.connection()...)
+	if err = l.checkTail(options); err == nil {
+		err = l.connect(ctx, options, "", server.connection()...)
+	}
 	if err != nil && ctx.Err() != nil && options.Cluster != nil {
 		err = fmt.Errorf("%w: most of the nodes must be there; is one of %s?", err, strings.Join(options.Cluster.Join, ", "))
 	}
@@ -56,8 +60,11 @@ func startEmbedded(options Options, onTrouble func(string)) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{dir: dir, password: rand.Text()}
-	if err := e.start(options, onTrouble); err != nil {
+	e := &embedded{dir: dir, password: rand.Text(), log: options.Name}
+	if e.tail, err = readTail(options.Dir, options.Name); err == nil {
+		err = e.start(options, onTrouble)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), e.stop())
 	}
 	return e, nil
@@ -162,5 +169,9 @@ func (e *embedded) stop() error {
 		e.server.Shutdown()
 		e.server.WaitForShutdown()
 	}
-	return e.dir.close()
+	var err error
+	if e.tail != nil {
+		err = e.tail.restore(e.log)
+	}
+	return errors.Join(err, e.dir.close())
 }

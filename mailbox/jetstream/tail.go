@@ -1,0 +1,80 @@
+package jetstream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// tail is the newest file of a log, as it was before a server read it. Where it can't read on, JetStream cuts the
+// file off, and says nothing. That is right for the one entry whose write a crash broke off: nobody was told that it
+// is stored. If more entries follow, those before were acknowledged.
+type tail struct {
+	file string
+	was  []byte
+}
+
+// readTail returns nil if there is no log yet.
+func readTail(dir, log string) (*tail, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", log, "msgs", "*.blk"))
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	newest := slices.MaxFunc(files, func(a, b string) int { // numbers without leading zeros
+		if len(a) != len(b) {
+			return len(a) - len(b)
+		}
+		return bytes.Compare([]byte(a), []byte(b))
+	})
+	was, err := os.ReadFile(newest)
+	return &tail{newest, was}, err
+}
+
+// cut returns how many bytes are gone from the end, and whether these were more than one entry.
+func (t *tail) cut(log string) (size int, entries bool) {
+	is, err := os.ReadFile(t.file)
+	subject := []byte(log + ".log.") // each entry has it
+	gone, beginsSo := bytes.CutPrefix(t.was, is)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return 0, false
+	case !beginsSo && bytes.Contains(is, subject):
+		return 0, false // what was trimmed is left out
+	case !beginsSo:
+		gone = t.was
+	}
+	return len(gone), bytes.Count(gone, subject) > 1
+}
+
+// restore brings back what was cut off.
+func (t *tail) restore(log string) error {
+	if size, _ := t.cut(log); size == 0 {
+		return nil
+	}
+	return os.WriteFile(t.file, t.was, 0o600)
+}
+
+// checkTail reports what the server cut off. It is an error if entries are lost that were on the disk for sure.
+func (l *Log) checkTail(o Options) error {
+	t := l.embedded.tail
+	if t == nil {
+		return nil
+	}
+	l.embedded.tail = nil
+	size, entries := t.cut(l.name)
+	if size == 0 {
+		return nil
+	}
+	if !entries || o.SyncEvery > 0 || o.Cluster != nil {
+		l.logger.Warn("the end of the log can't be read, and was cut off", "file", t.file, "bytes", size)
+		return nil
+	}
+	left := len(t.was) - size
+	l.embedded.tail = t
+	return fmt.Errorf("entries that were stored can't be read any more: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[2]d %[1]s)",
+		t.file, left, len(t.was))
+}
