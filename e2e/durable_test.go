@@ -327,7 +327,7 @@ func TestDataInUse(t *testing.T) {
 // it printed.
 func expectNoStart(t *testing.T, cmd *exec.Cmd, parts ...string) string {
 	t.Helper()
-	timer := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	text, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
