@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -112,12 +113,18 @@ func mustAsk(t *testing.T, want string, method, url, key, body string, header ..
 	return a
 }
 
-func openAccount(t *testing.T, p *program) (a account) {
+func openAccount(t *testing.T, p *program) account {
 	t.Helper()
-	if err := json.Unmarshal(mustAsk(t, "201", "POST", p.url+"/_gb/mailbox", "", "").body, &a); err != nil {
+	a, err := parseAccount(mustAsk(t, "201", "POST", p.url+"/_gb/mailbox", "", "").body)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+func parseAccount(text []byte) (a account, err error) {
+	err = json.Unmarshal(text, &a)
+	return a, err
 }
 
 // sendTo expects an answer such as 202 to a message.
@@ -224,12 +231,12 @@ type lineAnswer struct {
 	Type   string
 }
 
-// readLog opens the log of a program that ended, and returns its lanes without an end and its oldest entry.
+// readLog opens the log of a program that ended, and returns its lanes without an end, and how much it holds.
 func readLog(t *testing.T, dir string) (lanes []mailbox.Entry, stats mailbox.LogStats) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	l, err := jetstream.Open(ctx, jetstream.Options{Dir: dir})
+	l, err := jetstream.Open(ctx, jetstream.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
