@@ -184,7 +184,7 @@ func TestDamagedInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		wantRefused(t, Options{Dir: dir}, dir, "entries that were stored can't be read", tail.file, "truncate -s ")
+		wantRefused(t, Options{Dir: dir}, dir, "entries that were stored can't be read", "from entry 11 on", tail.file, "truncate -s ")
 		if now, err := readTail(dir, "genbrowser"); err != nil || !bytes.Equal(now.was, tail.was) {
 			t.Errorf("the damaged file was changed, %v", err)
 		}

@@ -8,6 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/genbrowser/genbrowser/mailbox"
 )
 
 // tail is the newest file of a log, as it was before a server read it. Where it can't read on, JetStream cuts the
@@ -75,6 +79,22 @@ func (l *Log) checkTail(o Options) error {
 	}
 	left := len(t.was) - size
 	l.embedded.tail = t
-	return fmt.Errorf("entries that were stored can't be read any more: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[2]d %[1]s)",
-		t.file, left, len(t.was))
+	return fmt.Errorf("%w: entries that were stored can't be read any more, from entry %d on: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[4]d %[3]s)",
+		mailbox.ErrDamaged, l.embedded.lastEntry(l.name)+1, t.file, left, len(t.was))
+}
+
+// lastEntry is the place of the last entry that the server could read; 0 for none.
+func (e *embedded) lastEntry(log string) uint64 {
+	info, err := e.server.Jsz(&natsserver.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		return 0
+	}
+	for _, account := range info.AccountDetails {
+		for _, stream := range account.Streams {
+			if stream.Name == log {
+				return stream.State.LastSeq
+			}
+		}
+	}
+	return 0
 }
