@@ -208,6 +208,10 @@ func TestMetricsOfACluster(t *testing.T) {
 	if a, b := nodes[0].Metrics().Cluster, nodes[1].Metrics().Cluster; a.PacketsLost != 1 || b.Calls != 0 {
 		t.Errorf("%d packets were lost on the way to the first node, %d calls are left", a.PacketsLost, b.Calls)
 	}
+	nodes[0].cluster.receive("a stranger", []byte{isPacket, 5}) // four came before it, and this one is here
+	if n := nodes[0].Metrics().Cluster.PacketsLost; n != 5 {
+		t.Errorf("%d packets were lost, want 1 and 4", n)
+	}
 }
 
 func awaitThat(t testing.TB, what string, f func() bool) {

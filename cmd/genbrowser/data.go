@@ -79,9 +79,9 @@ func (i *inventory) take(ctx context.Context, log *jetstream.Log) error {
 	case err != nil:
 		return err
 	case whole.next <= stats.Last:
-		return whole.missing(whole.next, stats.Last)
+		return missing(whole.next, whole.next)
 	case last != 0:
-		return whole.missing(first, last)
+		return missing(first, last)
 	}
 	return nil
 }
@@ -142,20 +142,19 @@ func timeText(t time.Time) string {
 // wholeLog is a log that has an entry at each place: only its beginning may be missing, which was trimmed.
 type wholeLog struct {
 	*jetstream.Log
-	next uint64
+	next uint64 // the first place whose entry was not read
 }
 
 func (l *wholeLog) Read(ctx context.Context, f func(mailbox.Entry) error) error {
 	return l.Log.Read(ctx, func(e mailbox.Entry) error {
-		if e.Seq != l.next {
-			return l.missing(l.next, e.Seq-1)
+		if e.Seq == l.next {
+			l.next++
 		}
-		l.next++
 		return f(e)
 	})
 }
 
-func (l *wholeLog) missing(first, last uint64) error {
+func missing(first, last uint64) error {
 	if first == last {
 		return fmt.Errorf("%w: entry %d can't be read", mailbox.ErrDamaged, first)
 	}

@@ -84,11 +84,17 @@ func TestDataOfNobody(t *testing.T) {
 
 // TestDataCheckOfDamage: whatever part of the file is damaged, the entry is named, and is again the next time.
 func TestDataCheckOfDamage(t *testing.T) {
-	for name, damage := range map[string]func(block []byte) []byte{
-		"a bit in the middle": func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
-		"a bit at the end":    func(b []byte) []byte { b[len(b)-20] ^= 4; return b },
-		"cut at the end":      func(b []byte) []byte { return b[:len(b)-5] },
-		"cut in the middle":   func(b []byte) []byte { return b[:len(b)/2] },
+	for name, damage := range map[string]func(block []byte, index string) []byte{
+		"a bit in the middle": func(b []byte, _ string) []byte { b[len(b)/2] ^= 4; return b },
+		"a bit at the end":    func(b []byte, _ string) []byte { b[len(b)-20] ^= 4; return b },
+		"cut at the end":      func(b []byte, _ string) []byte { return b[:len(b)-5] },
+		"cut at the end, as nothing else tells": func(b []byte, index string) []byte {
+			if err := os.Remove(index); err != nil {
+				t.Fatal(err)
+			}
+			return b[:len(b)-5]
+		},
+		"cut in the middle": func(b []byte, _ string) []byte { return b[:len(b)/2] },
 	} {
 		dir := filled(t, 20)
 		blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "*.blk"))
@@ -99,7 +105,7 @@ func TestDataCheckOfDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(blocks[0], damage(block), 0o600); err != nil {
+		if err := os.WriteFile(blocks[0], damage(block, filepath.Join(filepath.Dir(blocks[0]), "index.db")), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, time := range []string{"the first time", "again"} {
