@@ -25,6 +25,7 @@ var forbidden = []struct{ from, to, reason string }{
 	{"server", module + "/web", "the post office works with no HTTP, for programs that put it on something else"},
 	{"server", module + "/client", "the server does not call itself over the network"},
 	{"server", "net/http", "HTTP belongs to web"},
+	{"server", "github.com/prometheus/", "the server counts for whoever asks; web tells Prometheus"},
 	{"web", module + "/client", "the server does not call itself over the network"},
 	{"web", module + "/cmd", "libraries do not depend on the program"},
 	{"web/problem", module + "/server", "the Go client reads problems, and must not carry a server with it"},
