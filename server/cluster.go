@@ -40,6 +40,7 @@ type cluster struct {
 	background sync.WaitGroup
 	done       chan struct{} // closed when this node leaves
 	stir       chan struct{} // something changed that govern should look at
+	outgoing   chan struct{} // there is something to send
 
 	routes atomic.Pointer[routes]
 	wire   sync.Mutex // held while something is sent, so that numbers are in order
@@ -79,7 +80,7 @@ type beat struct {
 func (s *Server) joinCluster(mesh Mesh, name string) error {
 	c := &cluster{
 		server: s, member: s.member, mesh: mesh, name: name, log: s.log, packetSize: mesh.MaxSize() - 16,
-		done: make(chan struct{}), stir: make(chan struct{}, 1), changed: make(chan struct{}),
+		done: make(chan struct{}), stir: make(chan struct{}, 1), outgoing: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	c.suspects = make(map[string]suspect)
 	s.cluster = c
@@ -87,6 +88,7 @@ func (s *Server) joinCluster(mesh Mesh, name string) error {
 		return err
 	}
 	c.background.Go(c.keepBeating)
+	c.background.Go(c.keepSending)
 	c.background.Go(c.govern)
 	s.background.Go(s.keepLogShort)
 	return nil
@@ -368,6 +370,7 @@ func (c *cluster) leave() {
 	c.left = true
 	c.mu.Unlock()
 	close(c.done)
+	c.sendWaiting()
 	c.sendBeat(false, true)
 	c.forgetAll()
 	if err := c.mesh.Leave(); err != nil {

@@ -26,7 +26,6 @@ type node struct {
 	calls   map[uint64]*call            // questions that it has not answered
 	far     map[uint64]*farSubscription // subscriptions of ours to its mailboxes
 	edges   map[uint64]*edge            // subscriptions of its to our mailboxes
-	kick    chan struct{}
 	ended   chan struct{}
 
 	sent     uint64 // packets; guarded by cluster.wire
@@ -42,7 +41,7 @@ type node struct {
 // ends notice.
 const maxWaiting = 64 << 20
 
-// packetEvery is how long after a packet the next one is sent, at least: what comes meanwhile shares its cost.
+// packetEvery is how long after packets the next ones are sent, at least: what comes meanwhile shares their cost.
 const packetEvery = time.Millisecond
 
 // callPatience is how long a question to another node may go unanswered. It covers the wait for the log there, which
@@ -78,34 +77,42 @@ func (c *call) wait() (answer []byte, err error) {
 }
 
 func newNode(c *cluster, id string) *node {
-	n := &node{
+	return &node{
 		id: id, cluster: c, calls: make(map[uint64]*call), far: make(map[uint64]*farSubscription),
-		edges: make(map[uint64]*edge), kick: make(chan struct{}, 1), ended: make(chan struct{}),
+		edges: make(map[uint64]*edge), ended: make(chan struct{}),
 	}
-	c.background.Go(n.run)
-	return n
 }
 
-// run sends what there is to send until the node is given up.
-func (n *node) run() {
+// keepSending sends what there is for the other nodes, to all of them together, until this node leaves.
+func (c *cluster) keepSending() {
 	for {
 		select {
-		case <-n.kick:
-		case <-n.ended:
+		case <-c.outgoing:
+		case <-c.done:
 			return
 		}
-		n.mu.Lock()
-		packets, full := n.out, n.full
-		n.out, n.waiting, n.full = nil, 0, false
-		n.mu.Unlock()
-		if full {
-			n.cluster.skipPacket(n)
-			n.cut()
-		}
-		for _, frames := range packets {
-			n.cluster.sendPacket(n, frames)
-		}
+		c.sendWaiting()
 		time.Sleep(packetEvery)
+	}
+}
+
+func (c *cluster) sendWaiting() {
+	for _, n := range c.others() {
+		n.sendWaiting()
+	}
+}
+
+func (n *node) sendWaiting() {
+	n.mu.Lock()
+	packets, full := n.out, n.full
+	n.out, n.waiting, n.full = nil, 0, false
+	n.mu.Unlock()
+	if full {
+		n.cluster.skipPacket(n)
+		n.cut()
+	}
+	for _, frames := range packets {
+		n.cluster.sendPacket(n, frames)
 	}
 }
 
@@ -159,7 +166,7 @@ func (n *node) sendLocked(put func([]byte) []byte) {
 		n.out[last] = n.out[last][:before]
 	}
 	select {
-	case n.kick <- struct{}{}:
+	case n.cluster.outgoing <- struct{}{}:
 	default:
 	}
 }
