@@ -140,7 +140,7 @@ func (n *node) takeSubscribe(r *pack.Reader) {
 		how.After = &cursor
 	}
 	e := &edge{node: n, number: number}
-	e.mu.Lock() // so that nothing is sent before the answer
+	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := n.cluster.server
 	b, err := s.box(id)
@@ -157,9 +157,9 @@ func (n *node) takeSubscribe(r *pack.Reader) {
 		sub.Close()
 		return
 	}
+	e.pump() // before the answer: a long-poll that waits for nothing must find what is there
 	answer := appendCursor(appendConfig(nil, b.config), sub.Mailbox.Cursor)
 	n.answer(call, binary.AppendUvarint(answer, sub.Gap), nil)
-	e.pump()
 }
 
 // keep remembers an edge, unless the node is gone.

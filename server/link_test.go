@@ -254,6 +254,22 @@ func TestFarGap(t *testing.T) {
 	sub.Close()
 }
 
+// TestFarAtOnce: a reader that does not wait finds what is in the mailbox.
+func TestFarAtOnce(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 2, Options{})
+	a, b := nodes[0], nodes[1]
+	m := farMailbox(t, a, b)
+	mustPost(t, a.Server, m.Address, "1")
+	for range 500 {
+		sub, _ := subscribe(t, b.Server, m, Subscribing{Hold: true})
+		got := read(sub)
+		if sub.Close(); got != "1" {
+			t.Fatalf("read %q at once, want 1", got)
+		}
+	}
+}
+
 // TestFarGapKept: a gap between two messages is told, also if the message before it was delivered by itself.
 func TestFarGapKept(t *testing.T) {
 	f := &farSubscription{node: &node{gone: true}, reader: newReader()}
