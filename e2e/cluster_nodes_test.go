@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -171,7 +172,7 @@ func (all nodes) awaitShards(t *testing.T) {
 	})
 }
 
-// balancer is an HTTP transport that leads to a node, and to the next one when that can't be reached.
+// balancer is an HTTP transport that leads to a node, and to the next one when that can't be reached or says 503.
 type balancer struct {
 	nodes nodes
 	at    atomic.Uint32
@@ -198,6 +199,9 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		var resp *http.Response
 		if resp, err = b.base.RoundTrip(try); err == nil {
+			if resp.StatusCode == http.StatusServiceUnavailable { // the next request goes elsewhere
+				b.at.CompareAndSwap(at, at+1)
+			}
 			return resp, nil
 		}
 		b.at.CompareAndSwap(at, at+1)
@@ -309,4 +313,25 @@ func (p polled) bodies() string {
 		all = append(all, string(m.Body))
 	}
 	return strings.Join(all, " ")
+}
+
+// begun reads the beginning of a stream that was asked for on a connection, with its init.
+func begun(t testing.TB, c net.Conn) *stream {
+	t.Helper()
+	s := &stream{Conn: c, r: bufio.NewReaderSize(c, 512)}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	defer c.SetReadDeadline(time.Time{})
+	status, err := s.r.ReadString('\n')
+	if err != nil || !strings.Contains(status, " 200 ") {
+		t.Fatalf("stream: %q, %v", status, err)
+	}
+	for line := ""; line != "\r\n"; {
+		if line, err = s.r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, err := s.event(); err != nil || e.name != "init" {
+		t.Fatalf("init: %+v, %v", e, err)
+	}
+	return s
 }
