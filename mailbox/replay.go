@@ -19,14 +19,14 @@ type Replayed struct {
 type Origin struct {
 	Lane  string
 	Seq   uint64    // of its entry
-	Clock time.Time // of its entry
+	Clock time.Time // of its entry; of a Sealed record, of the lane's newest entry, zero if none was seen
 }
 
 // Replay reads a log from its beginning and calls f with each record, and with a Sealed one for each end of a lane.
 // It sees to it that every entry is whole and that none is missing after the place that the log was trimmed to. If
 // not, the error is an [ErrDamaged] that names the entry, or [ErrTrimmed] if the log was trimmed meanwhile.
 func Replay(ctx context.Context, log Log, f func(*Record, *Origin) error) (Replayed, error) {
-	r := replaying{f: f, lanes: make(map[string]uint64)}
+	r := replaying{f: f, lanes: make(map[string]laneEnd)}
 	err := log.Read(ctx, r.entry)
 	if err == nil && r.seen.First > max(r.seen.Floor, 1) {
 		err = fmt.Errorf("%w: it begins with entry %d; entries from %d on are missing", ErrDamaged, r.seen.First, max(r.seen.Floor, 1))
@@ -42,23 +42,30 @@ func Replay(ctx context.Context, log Log, f func(*Record, *Origin) error) (Repla
 type replaying struct {
 	f     func(*Record, *Origin) error
 	seen  Replayed
-	lanes map[string]uint64 // the newest entry of each
+	lanes map[string]laneEnd
+}
+
+// laneEnd is the newest entry of a lane.
+type laneEnd struct {
+	seq   uint64
+	clock time.Time
 }
 
 func (r *replaying) entry(e Entry) error {
 	if r.seen.First == 0 {
 		r.seen.First = e.Seq
 	}
-	origin := Origin{Lane: e.Lane, Seq: e.Seq, Clock: r.seen.Clock}
+	origin := Origin{Lane: e.Lane, Seq: e.Seq}
 	if e.Seal {
-		if err := r.follows(&e, e.After); err != nil {
-			return err
+		origin.Clock = r.lanes[e.Lane].clock
+		if err := r.follows(&e, e.After, origin.Clock); err != nil {
+			return fmt.Errorf("entry %d: %w", e.Seq, err)
 		}
 		return r.f(&Record{Type: Sealed}, &origin)
 	}
 	h, records, err := ParseEntry(e.Data)
 	if err == nil {
-		err = r.follows(&e, h.Prev)
+		err = r.follows(&e, h.Prev, h.Clock)
 	}
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", e.Seq, err)
@@ -75,12 +82,12 @@ func (r *replaying) entry(e Entry) error {
 }
 
 // follows checks that the lane's entry before e is the one that e says it is.
-func (r *replaying) follows(e *Entry, prev uint64) error {
+func (r *replaying) follows(e *Entry, prev uint64, clock time.Time) error {
 	before, seen := r.lanes[e.Lane]
-	if prev != before && (seen || prev >= r.seen.First) {
+	if prev != before.seq && (seen || prev >= r.seen.First) {
 		return fmt.Errorf("%w: it follows entry %d, which is missing", ErrDamaged, prev)
 	}
-	r.lanes[e.Lane] = e.Seq
+	r.lanes[e.Lane] = laneEnd{e.Seq, clock}
 	r.seen.Last = e.Seq
 	return nil
 }

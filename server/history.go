@@ -17,7 +17,6 @@ type history struct {
 	owner  [shardCount]string             // lanes; empty for none
 	boxes  [shardCount]map[uuid.UUID]*box // nil where it was not asked for
 	ended  []ended
-	clocks map[string]time.Time  // of the newest entry of each lane
 	paused [shardCount]time.Time // the clock of the last owner, when it was owner last
 	seen   mailbox.Replayed
 }
@@ -30,7 +29,7 @@ type ended struct {
 // readHistory reads the log from its beginning.
 func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint8) (*history, error) {
 	for {
-		h := &history{server: s, clocks: make(map[string]time.Time)}
+		h := &history{server: s}
 		for _, i := range shards {
 			h.boxes[i] = make(map[uuid.UUID]*box)
 		}
@@ -66,16 +65,11 @@ func (h *history) apply(r *mailbox.Record, from *mailbox.Origin) error {
 		}
 	case mailbox.Sealed:
 		for i := range h.owner {
-			h.release(uint8(i), from.Lane, h.clocks[from.Lane])
+			h.release(uint8(i), from.Lane, from.Clock)
 		}
-		delete(h.clocks, from.Lane)
-		return nil
 	default:
-		if err := h.change(r, from.Clock); err != nil {
-			return err
-		}
+		return h.change(r, from.Clock)
 	}
-	h.clocks[from.Lane] = from.Clock
 	return nil
 }
 

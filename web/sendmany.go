@@ -39,6 +39,9 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
+	if r.ProtoMajor == 1 && r.ContentLength < 0 {
+		w.Header().Set("Connection", "close") // or what a shutdown leaves unread would be taken for a request
+	}
 
 	// a sender that holds its request open must not hold up a shutdown
 	ended := make(chan struct{})
