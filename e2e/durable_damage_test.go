@@ -37,6 +37,7 @@ func TestDamage(t *testing.T) {
 		{name: "oldest removed", spoil: remove(0), refuses: []string{"the log is damaged: it begins with entry ", "; entries from 1 on are missing"}},
 		{name: "middle removed", spoil: remove(1), refuses: []string{"entry ", "the log is damaged: it follows entry "}},
 		{name: "end cut", stop: "SIGTERM", spoil: change(-1, cut(5)), says: "entries inside the log are lost"},
+		{name: "newest cut", stop: "SIGTERM", spoil: change(-1, cut(1_000_000)), refuses: []string{"entry ", "the log is damaged: entries ", " are missing"}},
 		{name: "newest flipped", stop: "SIGTERM", spoil: change(-1, flip(200_000)), refuses: []string{"entry ", "the log is damaged: it follows entry "}},
 		{name: "oldest flipped", stop: "SIGTERM", spoil: change(0, flip(200_000)), refuses: []string{"entry ", "the log is damaged: it follows entry "}},
 		{name: "oldest removed", stop: "SIGTERM", spoil: remove(0), refuses: []string{"the log is damaged: it begins with entry ", "; entries from 1 on are missing"}},

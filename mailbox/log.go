@@ -39,7 +39,7 @@ type Log interface {
 
 // Entry is what one Append or Seal stored.
 type Entry struct {
-	Seq  uint64 // its place in the log, from 1 on; later entries have higher ones, not always by 1
+	Seq  uint64 // its place in the log, from 1 on; each entry has the next one
 	Lane string
 	Data []byte
 

@@ -87,6 +87,10 @@ func (r *replaying) follows(e *Entry, prev uint64, clock time.Time) error {
 	if prev != before.seq && (seen || prev >= r.seen.First) {
 		return fmt.Errorf("%w: it follows entry %d, which is missing", ErrDamaged, prev)
 	}
+	// one alone may be an entry whose write was broken off, or the seal of a lane; neither tells anything
+	if r.seen.Last != 0 && e.Seq > r.seen.Last+2 {
+		return fmt.Errorf("%w: entries %d to %d are missing", ErrDamaged, r.seen.Last+1, e.Seq-1)
+	}
 	r.lanes[e.Lane] = laneEnd{e.Seq, clock}
 	r.seen.Last = e.Seq
 	return nil

@@ -155,6 +155,14 @@ func TestReplayMissing(t *testing.T) {
 		{"one in the middle", lose(3), "entry 6: the log is damaged: it follows entry 3"},
 		{"the second lane's first", lose(2), "entry 4: the log is damaged: it follows entry 2"},
 		{"what a seal follows", lose(4), "it follows entry 4"},
+		{"the end of a lane", func(log *memLog, a *lane) {
+			b := &lane{log: log, name: "c"}
+			b.put()
+			b.put()
+			a.put()
+			log.lose(7)
+			log.lose(8)
+		}, "entry 9: the log is damaged: entries 7 to 8 are missing"},
 		{"the first", lose(1), "begins with entry 2; entries from 1"},
 		{"the first two", trim(3), "begins with entry 3; entries from 1"},
 		{"all before a seal", trim(5), "begins with entry 5; entries from 1"},
