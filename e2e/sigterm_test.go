@@ -121,6 +121,29 @@ func refusedConnection(err error) bool {
 	return strings.Contains(err.Error(), syscall.ECONNREFUSED.Error())
 }
 
+// TestSIGTERMDoesNotWaitForSpareConnections holds that connections on which no request ever began do not either.
+func TestSIGTERMDoesNotWaitForSpareConnections(t *testing.T) {
+	p := start(t, "serve")
+	for range 3 {
+		defer dial(t, p.addr, 0).Close()
+	}
+	if resp, err := http.Get(p.url + "/healthz"); err != nil { // they were accepted before
+		t.Fatal(err)
+	} else {
+		resp.Body.Close()
+	}
+	began := time.Now()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Errorf("the program ended with %v:\n%s", err, p.log)
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+}
+
 // TestSIGTERMEndsUploads holds that a sender with a request open for ever does not hold up the end.
 func TestSIGTERMEndsUploads(t *testing.T) {
 	p := start(t, "serve")

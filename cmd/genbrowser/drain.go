@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"net"
+	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -54,4 +56,30 @@ func (d *draining) listenUntil(until time.Time) {
 		until = quiet
 	}
 	d.SetDeadline(until)
+}
+
+// newcomers are the connections on which no request has begun. Clients open some to spare, and http.Server.Shutdown
+// waits five seconds for each.
+type newcomers struct {
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+func (n *newcomers) note(c net.Conn, state http.ConnState) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if state == http.StateNew {
+		n.open[c] = true
+	} else {
+		delete(n.open, c)
+	}
+}
+
+// hurry ends those on which none begins soon.
+func (n *newcomers) hurry() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.open {
+		c.SetReadDeadline(time.Now().Add(silence))
+	}
 }

@@ -159,6 +159,8 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols: protocols(),
 	}
+	silent := newcomers{open: make(map[net.Conn]bool)}
+	srv.ConnState = silent.note
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
@@ -184,6 +186,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 		l.socket.beginDrain()
 	}
 	<-ended
+	silent.hurry()
 	err = errors.Join(err, srv.Shutdown(grace), srv.Close())
 	return err
 }
