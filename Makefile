@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The program that the tests of the TypeScript client and of the pages start.
 export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
 
-.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare bench build fuzz soak
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster bench build fuzz soak
 
 help: ## show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,13 +62,21 @@ fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./address -run '^$$' -fuzz FuzzParse -fuzztime $${FUZZTIME:-20s}
 	go test ./address -run '^$$' -fuzz FuzzVerify -fuzztime $${FUZZTIME:-20s}
 	go test ./mailbox -run '^$$' -fuzz FuzzParseCursor -fuzztime $${FUZZTIME:-20s}
+	go test ./mailbox -run '^$$' -fuzz FuzzParseRecord -fuzztime $${FUZZTIME:-20s}
 	go test ./internal/jsonscan -run '^$$' -fuzz FuzzValid -fuzztime $${FUZZTIME:-20s}
 
 compare: build ## the load of docs/performance.md beside nginx+nchan and a bare net/http server; ARGS="-n 1000 -b 32"
 	bench/compare.sh $(ARGS) -- $(GENBROWSER_BIN) serve --listen tcp4://127.0.0.1:8094
 
+compare-durable: build ## the same load with and without --data; ARGS="rounds seconds"
+	bench/durable.sh $(GENBROWSER_BIN) $(ARGS)
+
+compare-cluster: build ## the same load on one node and on three; ARGS="rounds seconds"
+	go build -o tmp/nats-server github.com/nats-io/nats-server/v2
+	bench/cluster.sh $(GENBROWSER_BIN) tmp/nats-server $(ARGS)
+
 bench: ## Go's benchmarks
-	go test -run '^$$' -bench . -benchmem ./address ./mailbox ./internal/... ./web
+	go test -run '^$$' -bench . -benchmem ./address ./mailbox/... ./internal/... ./server ./web
 
 image: ## the container image, with docker, podman or buildah
 	@if docker info >/dev/null 2>&1; then docker build -t genbrowser .; \
