@@ -162,6 +162,13 @@ func TestNothingExpiresUnsure(t *testing.T) {
 	}
 	j := a.member.current()
 	stall := func(on bool) { j.stalled.Store(on) }
+	a.asleep.Stop(&b.expiry)
+	await(t, 5*time.Second, "it has slept too long", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		deadline, asleep := b.mail.Deadline()
+		return asleep && deadline.Before(a.clock.now())
+	})
 	stall(true)
 	a.expire(b)
 	if _, err := a.box(id); err != nil {
