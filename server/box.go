@@ -27,6 +27,8 @@ type box struct {
 
 	mu      sync.Mutex
 	mail    mailbox.Mailbox
+	acking  uint64        // messages up to here will be forgotten once that is stored
+	ending  *commit       // once that is stored, the mailbox will have ended
 	visible uint64        // messages up to here are stored, and may be read
 	sub     *Subscription // nil while it sleeps
 	why     error         // set once it ended
@@ -186,8 +188,26 @@ func (b *box) close() error {
 	return stored.wait()
 }
 
-// end forgets the mailbox, if it still has not ended and the condition holds.
+// end ends the mailbox, if it still has not ended and the condition holds. With a log it does so once that is stored:
+// nobody must be told of what may not have happened after a crash.
 func (b *box) end(why error, still func() bool) (*commit, error) {
+	if b.log == nil {
+		return nil, b.finish(why, still)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.why != nil || b.ending == nil && !still() {
+		return nil, b.why
+	}
+	if b.ending == nil {
+		r := mailbox.Record{Type: mailbox.Ended, Mailbox: b.id, Reason: reasons[why]}
+		b.ending = b.log.addThen(&r, func() { b.finish(why, func() bool { return true }) })
+	}
+	return b.ending, nil
+}
+
+// finish forgets the mailbox, if it still has not ended and the condition holds.
+func (b *box) finish(why error, still func() bool) error {
 	s := b.server
 	sh := s.shard(b.id)
 	sh.mu.Lock()
@@ -195,10 +215,9 @@ func (b *box) end(why error, still func() bool) (*commit, error) {
 	if b.why != nil || !still() {
 		defer sh.mu.Unlock()
 		defer b.mu.Unlock()
-		return nil, b.why
+		return b.why
 	}
 	b.why = why
-	stored := b.note(&mailbox.Record{Type: mailbox.Ended, Reason: reasons[why]})
 	_, bytes := b.mail.Len()
 	b.mail.Close()
 	sub := b.sub
@@ -214,7 +233,15 @@ func (b *box) end(why error, still func() bool) (*commit, error) {
 	if sub != nil {
 		sub.reader.End(why)
 	}
-	return stored, nil
+	return nil
+}
+
+// over returns why the mailbox can't be changed any more, or not now; mu is held.
+func (b *box) over() error {
+	if b.why == nil && b.ending != nil {
+		return ErrUnavailable // until it is stored that it ends
+	}
+	return b.why
 }
 
 // Ack forgets the messages up to a cursor.
@@ -239,8 +266,8 @@ func (b *box) tryAck(c mailbox.Cursor) (*commit, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.why != nil {
-		return nil, b.why
+	if err := b.over(); err != nil {
+		return nil, err
 	}
 	if err := b.mail.Check(c); err != nil {
 		return nil, err
@@ -248,16 +275,31 @@ func (b *box) tryAck(c mailbox.Cursor) (*commit, error) {
 	return b.ack(c.Seq), nil
 }
 
-// ack must be called with mu held.
+// ack forgets the messages up to seq, with a log once that is stored; mu is held.
 func (b *box) ack(seq uint64) *commit {
-	if seq <= b.mail.Start().Seq {
+	switch {
+	case seq <= b.mail.Start().Seq:
 		return nil
+	case b.log == nil:
+		b.forget(seq)
+		return nil
+	case seq <= b.acking:
+		return b.log.newest()
 	}
+	b.acking = seq
+	r := mailbox.Record{Type: mailbox.Acked, Mailbox: b.id, Seq: seq}
+	return b.log.addThen(&r, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.forget(seq)
+	})
+}
+
+func (b *box) forget(seq uint64) {
 	_, before := b.mail.Len()
 	b.mail.Ack(seq)
 	_, after := b.mail.Len()
 	b.server.account(after - before)
-	return b.note(&mailbox.Record{Type: mailbox.Acked, Seq: seq})
 }
 
 // owner checks that a grant is for a mailbox and has the owner's right.

@@ -28,7 +28,7 @@ type journal struct {
 	written atomic.Int64  // what the log costs its next reader, in bytes, since it was last trimmed
 
 	mu      sync.Mutex
-	current *commit   // is being stored, or was the last one that was
+	current *commit   // is being stored
 	queue   []*commit // the last one is being gathered
 	ended   error     // nothing is taken any more
 
@@ -56,6 +56,7 @@ const (
 type commit struct {
 	entry   []byte // room for the header, then the records
 	added   []added
+	then    []func() // called once it is stored
 	records int
 	floor   uint64 // to be announced, if above 0
 	alive   bool   // to be stored even if there are no records: it shows that the writer lives
@@ -90,12 +91,31 @@ func newJournal(log mailbox.Log, clock clock, lease time.Duration, slog *slog.Lo
 }
 
 // add notes a record, in the order of the calls, and returns what to wait for.
-func (j *journal) add(r *mailbox.Record) *commit { return j.addFor(nil, r) }
+func (j *journal) add(r *mailbox.Record) *commit {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.addLocked(r)
+}
 
 // addFor notes a record of a message in b, which becomes visible once it is stored.
 func (j *journal) addFor(b *box, r *mailbox.Record) *commit {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	c := j.addLocked(r)
+	c.added = append(c.added, added{b, r.Message.Seq})
+	return c
+}
+
+// addThen notes a record, and calls then once it is stored, before those who wait for it go on.
+func (j *journal) addThen(r *mailbox.Record, then func()) *commit {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := j.addLocked(r)
+	c.then = append(c.then, then)
+	return c
+}
+
+func (j *journal) addLocked(r *mailbox.Record) *commit {
 	c := j.gathering()
 	before := len(c.entry)
 	c.entry = r.AppendTo(c.entry)
@@ -108,9 +128,6 @@ func (j *journal) addFor(b *box, r *mailbox.Record) *commit {
 	}
 	j.pending.Add(int64(size))
 	c.records++
-	if b != nil {
-		c.added = append(c.added, added{b, r.Message.Seq})
-	}
 	return c
 }
 
@@ -190,7 +207,7 @@ func (j *journal) take() *commit {
 	return c
 }
 
-// newest returns the commit of the newest record.
+// newest returns the commit of the newest record; nil if that is stored.
 func (j *journal) newest() *commit {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -269,7 +286,13 @@ func (j *journal) noteFloor(floor uint64) {
 // is, its messages are shown to their readers.
 func (j *journal) settle(c *commit, err error) {
 	j.pending.Add(int64(mailbox.EntryHeaderSize - len(c.entry)))
+	if err == nil {
+		for _, then := range c.then {
+			then()
+		}
+	}
 	j.mu.Lock()
+	j.current = nil
 	told := c.told
 	if !told {
 		c.tell(err)

@@ -184,8 +184,8 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.why != nil {
-		return Posted{}, b.why
+	if err := b.over(); err != nil {
+		return Posted{}, err
 	}
 	if b.stopped {
 		return Posted{}, ErrShuttingDown

@@ -91,12 +91,17 @@ func (s *Server) Snapshot(ctx context.Context) error {
 func (b *box) restate(w *snapshotWriter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.why != nil {
+	if b.over() != nil {
 		return
 	}
 	records := b.mail.State(b.id, b.config, b.server.clock.now())
+	// what was acknowledged already, further up in the log, must not come back
+	state := &records[0]
+	state.Seq, state.Floor = max(state.Seq, b.acking), max(state.Floor, b.acking)
 	for i := range records {
-		w.add(&records[i])
+		if r := &records[i]; r.Type != mailbox.Kept || r.Message.Seq > b.acking {
+			w.add(r)
+		}
 	}
 }
 

@@ -74,8 +74,8 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	b := sub.box
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.why != nil {
-		return nil, b.why
+	if err := b.over(); err != nil {
+		return nil, err
 	}
 	if b.server.stopping.Load() {
 		return nil, ErrShuttingDown
