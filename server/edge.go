@@ -291,22 +291,24 @@ func (f *farSubscription) pushed(items []farItem) {
 }
 
 // read calls take with what came, until that returns false.
-func (f *farSubscription) read(now time.Time, take func(*mailbox.Message, error) bool) {
+func (f *farSubscription) read(now time.Time, take func(*mailbox.Message, error) bool) (ended bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expire(now)
+	ended = f.why != nil
 	for i := range f.queue {
 		item := &f.queue[i]
 		switch {
 		case item.missing > 0:
 			// init may have told of a part of them
 			if missing := min(item.missing, item.msg.Seq-f.at); !take(nil, &mailbox.GapError{Missing: missing}) {
-				return
+				return ended
 			}
 		case !item.expired(now) && !take(&item.msg, nil):
-			return
+			return ended
 		}
 	}
+	return ended
 }
 
 func (i *farItem) expired(now time.Time) bool {

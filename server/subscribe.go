@@ -110,25 +110,26 @@ func (sub *Subscription) Cursor() mailbox.Cursor {
 
 // Read calls f with each message after the last delivered one, or first with a [*mailbox.GapError], until f
 // returns false. f runs under the mailbox's lock: it copies what it needs, and does not block. A subscription
-// that ended reads nothing.
-func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) {
+// that ended says so, and may know nothing of what there is to read: its reader was told why, or is about to be.
+func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) (ended bool) {
 	if sub.far != nil {
-		sub.far.read(time.Now(), f)
-		return
+		return sub.far.read(time.Now(), f)
 	}
 	b := sub.box
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.sub == sub {
-		_, before := b.mail.Len()
-		for m, err := range b.mail.After(sub.at, b.server.clock.now()) {
-			if m != nil && m.Seq > b.visible || !f(m, err) {
-				break
-			}
-		}
-		_, after := b.mail.Len()
-		b.server.account(after - before) // what expired is gone
+	if b.sub != sub {
+		return true
 	}
+	_, before := b.mail.Len()
+	for m, err := range b.mail.After(sub.at, b.server.clock.now()) {
+		if m != nil && m.Seq > b.visible || !f(m, err) {
+			break
+		}
+	}
+	_, after := b.mail.Len()
+	b.server.account(after - before) // what expired is gone
+	return false
 }
 
 // Delivered notes that the messages up to seq reached the reader, as far as can be told without an

@@ -92,31 +92,34 @@ func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Durat
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		if body, any := p.answer(sub); any {
+		if body, any, _ := p.answer(sub); any {
 			return body, nil
 		}
 		select {
 		case <-p.wake:
 		case why := <-p.end:
-			if body, any := p.answer(sub); any { // before a shutdown, what came is still to be had
+			if body, any, _ := p.answer(sub); any { // before a shutdown, what came is still to be had
 				return body, nil
 			}
 			return nil, why
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
 		case <-timer.C:
-			body, _ := p.answer(sub)
+			body, any, ended := p.answer(sub)
+			if ended && !any { // nothing to read is not the same as nothing to be read here any more
+				return nil, <-p.end
+			}
 			return body, nil
 		}
 	}
 }
 
-// answer encodes what waits, and reports whether that is anything.
-func (p *poller) answer(sub *server.Subscription) (body []byte, any bool) {
+// answer encodes what waits, and reports whether that is anything, and whether the subscription has ended.
+func (p *poller) answer(sub *server.Subscription) (body []byte, any, ended bool) {
 	last, missing := sub.Cursor(), uint64(0)
 	var messages []byte
 	p.messages = 0
-	sub.Read(func(m *mailbox.Message, err error) bool {
+	ended = sub.Read(func(m *mailbox.Message, err error) bool {
 		var gap *mailbox.GapError
 		if errors.As(err, &gap) {
 			missing += gap.Missing
@@ -144,5 +147,5 @@ func (p *poller) answer(sub *server.Subscription) (body []byte, any bool) {
 	body = append(body, messages...)
 	body = append(body, "]}"...)
 	sub.Delivered(last.Seq)
-	return body, len(messages) > 0 || missing > 0
+	return body, len(messages) > 0 || missing > 0, ended
 }
