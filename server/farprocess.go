@@ -69,7 +69,12 @@ func (p *processes) isSingle(name string) bool {
 	return proc != nil && proc.single
 }
 
-// takeForProcess queues a message that came to another node.
+// maxForProcesses is how many messages of one node may wait to be validated and queued here; the next ones are refused
+// as if the process's queue were full.
+const maxForProcesses = 1000
+
+// takeForProcess lets a message that came to another node be queued. A process's validator is not ours, and may take
+// its time: it must not hold up what else nodes say to each other.
 func (n *node) takeForProcess(r *pack.Reader) {
 	call, name := r.Uint(), r.String()
 	msg := readRecord(r).Message
@@ -77,5 +82,21 @@ func (n *node) takeForProcess(r *pack.Reader) {
 		return
 	}
 	msg.Body = slices.Clone(msg.Body)
-	n.answer(call, nil, n.cluster.server.queueFor(fromOutside, name, msg))
+	select {
+	case n.work <- func() { n.answer(call, nil, n.cluster.server.queueFor(fromOutside, name, msg)) }:
+	default:
+		n.answer(call, nil, ErrFull)
+	}
+}
+
+// workOff does, in their order, what came for processes, until the node is given up.
+func (n *node) workOff() {
+	for {
+		select {
+		case work := <-n.work:
+			work()
+		case <-n.ended:
+			return
+		}
+	}
 }

@@ -26,6 +26,7 @@ type node struct {
 	calls   map[uint64]*call            // questions that it has not answered
 	far     map[uint64]*farSubscription // subscriptions of ours to its mailboxes
 	edges   map[uint64]*edge            // subscriptions of its to our mailboxes
+	work    chan func()                 // what it sent for processes
 	ended   chan struct{}
 
 	sent     uint64 // packets; guarded by cluster.wire
@@ -77,10 +78,12 @@ func (c *call) wait() (answer []byte, err error) {
 }
 
 func newNode(c *cluster, id string) *node {
-	return &node{
-		id: id, cluster: c, calls: make(map[uint64]*call), far: make(map[uint64]*farSubscription),
+	n := &node{
+		id: id, cluster: c, work: make(chan func(), maxForProcesses), calls: make(map[uint64]*call), far: make(map[uint64]*farSubscription),
 		edges: make(map[uint64]*edge), ended: make(chan struct{}),
 	}
+	c.background.Go(n.workOff)
+	return n
 }
 
 // keepSending sends what there is for the other nodes, to all of them together, until this node leaves.

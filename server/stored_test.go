@@ -1,0 +1,111 @@
+package server
+
+import (
+	"context"
+	"testing"
+
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// gated is a log whose entries wait until the gate is open.
+type gated struct {
+	mailbox.Log
+	gate chan struct{}
+}
+
+func (g *gated) Append(ctx context.Context, entry []byte) (uint64, error) {
+	select {
+	case <-g.gate:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return g.Log.Append(ctx, entry)
+}
+
+// TestShownOnceStored holds that nothing shows before it is stored: no message, no acknowledgement, no end; and that a
+// snapshot that is taken meanwhile brings nothing back.
+func TestShownOnceStored(t *testing.T) {
+	dir := t.TempDir()
+	s := startDurable(t, dir, Options{})
+	m, doomed := open(t, s.Server), open(t, s.Server)
+	mustPost(t, s.Server, m.Address, "1", "2")
+	at := mailbox.Cursor{Epoch: m.Cursor.Epoch, Seq: 1}
+
+	j := s.member.current()
+	gate := make(chan struct{})
+	if err := j.flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	j.mu.Lock() // run looks at the log only after it took a commit
+	j.log = &gated{j.log, gate}
+	j.mu.Unlock()
+	done := make(chan error, 4)
+	go func() { done <- s.Ack(grant(t, s.Server, m.Key.Reveal()), at) }()
+	go func() { done <- post(s.Server, m.Address, "3") }()
+	go func() { done <- s.Close(grant(t, s.Server, doomed.Key.Reveal())) }()
+	until(t, "all of it waits for the log", func() bool {
+		b, err := s.box(grant(t, s.Server, m.Key.Reveal()).Mailbox())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.box(grant(t, s.Server, doomed.Key.Reveal()).Mailbox())
+		if err != nil {
+			t.Fatalf("the mailbox that is closed is gone before that is stored: %v", err)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return b.acking == 1 && b.mail.Last().Seq == 3 && d.ending != nil
+	})
+	expectHolds(t, s.Server, m, "1", "2")
+	go func() { done <- s.Snapshot(ctx) }()
+	close(gate)
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	expectHolds(t, s.Server, m, "2", "3")
+	if err := post(s.Server, doomed.Address, "4"); err != ErrClosed {
+		t.Errorf("a message for the closed mailbox: %v, want %v", err, ErrClosed)
+	}
+	s.crash(t)
+	s = startDurable(t, dir, Options{})
+	expectHolds(t, s.Server, m, "2", "3")
+	if err := post(s.Server, doomed.Address, "4"); err != ErrClosed {
+		t.Errorf("a message for the closed mailbox: %v, want %v", err, ErrClosed)
+	}
+}
+
+// TestSnapshotKeepsAcknowledged holds that a message whose acknowledgement is in the log already, but not done yet,
+// is not written anew behind it.
+func TestSnapshotKeepsAcknowledged(t *testing.T) {
+	s := startDurable(t, t.TempDir(), Options{})
+	m := open(t, s.Server)
+	mustPost(t, s.Server, m.Address, "1", "2")
+	b, err := s.box(grant(t, s.Server, m.Key.Reveal()).Mailbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	b.acking = 1
+	b.mu.Unlock()
+	if err := s.Snapshot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var kept []uint64
+	var state mailbox.Record
+	_, err = mailbox.Replay(ctx, s.log, func(r *mailbox.Record, _ *mailbox.Origin) error {
+		switch r.Type {
+		case mailbox.Restated:
+			state = *r
+		case mailbox.Kept:
+			kept = append(kept, r.Message.Seq)
+		}
+		return nil
+	})
+	if err != nil || len(kept) != 1 || kept[0] != 2 || state.Seq != 1 || state.Floor != 1 {
+		t.Errorf("the snapshot keeps %v, acknowledged %d, gone %d, %v; want message 2, 1, 1", kept, state.Seq, state.Floor, err)
+	}
+}
