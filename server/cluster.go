@@ -271,9 +271,10 @@ func (c *cluster) nudge() {
 	}
 }
 
-// dropSilent gives up the nodes that were not heard for a while.
+// dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.
 func (c *cluster) dropSilent() {
 	for _, n := range c.others() {
+		n.endUnanswered()
 		c.mu.Lock()
 		silent := time.Since(n.heard)
 		c.mu.Unlock()

@@ -51,8 +51,7 @@ const callPatience = 2 * time.Second
 
 // call is a question to another node.
 type call struct {
-	node   *node
-	number uint64
+	asked  time.Time
 	done   chan struct{}
 	answer []byte
 	err    error
@@ -60,17 +59,9 @@ type call struct {
 	whenFull func() *call // nil, or asks somebody else if the answer is ErrFull
 }
 
-// wait returns the answer. A node that is heard and does not hear, or is not heard and not given up yet, leaves
-// questions unanswered: the error is then [ErrUnavailable].
+// wait returns the answer; the error is [ErrUnavailable] if there is none.
 func (c *call) wait() (answer []byte, err error) {
-	timer := time.NewTimer(callPatience)
-	defer timer.Stop()
-	select {
-	case <-c.done:
-	case <-timer.C:
-		c.node.endCall(c.number, nil, ErrUnavailable)
-		<-c.done
-	}
+	<-c.done
 	if c.whenFull != nil && errors.Is(c.err, ErrFull) {
 		return c.whenFull().wait()
 	}
@@ -176,7 +167,7 @@ func (n *node) sendLocked(put func([]byte) []byte) {
 
 // ask sends a frame of a kind, with a number by which the answer will be known.
 func (n *node) ask(kind byte, put func([]byte) []byte) *call {
-	c := &call{node: n, done: make(chan struct{})}
+	c := &call{asked: time.Now(), done: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.gone {
@@ -184,7 +175,6 @@ func (n *node) ask(kind byte, put func([]byte) []byte) *call {
 		return c
 	}
 	n.newest++
-	c.number = n.newest
 	n.calls[n.newest] = c
 	n.sendLocked(func(b []byte) []byte { return put(binary.AppendUvarint(append(b, kind), n.newest)) })
 	return c
@@ -210,6 +200,22 @@ func (n *node) answered(r *pack.Reader) {
 	answer := r.Bytes(r.Uint())
 	if !r.Failed {
 		n.endCall(number, answer, err)
+	}
+}
+
+// endUnanswered ends the calls that were asked too long ago: a node that is heard and does not hear, or is not heard
+// and not given up yet, leaves them unanswered.
+func (n *node) endUnanswered() {
+	n.mu.Lock()
+	var late []uint64
+	for number, c := range n.calls {
+		if time.Since(c.asked) > callPatience {
+			late = append(late, number)
+		}
+	}
+	n.mu.Unlock()
+	for _, number := range late {
+		n.endCall(number, nil, ErrUnavailable)
 	}
 }
 
