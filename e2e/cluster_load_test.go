@@ -34,7 +34,6 @@ type traffic struct {
 	accepted atomic.Int64 // messages with 202
 	arrived  atomic.Int64
 	refused  atomic.Int64 // answers other than 202, and none
-	streams  atomic.Int64 // that readers began
 
 	mu        sync.Mutex
 	sent      [][]int // messages of each sender to each mailbox
