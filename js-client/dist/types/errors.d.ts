@@ -18,7 +18,7 @@ export type ErrorCode =
 /** The runtime has no WebCrypto; a page gets it on https and on localhost only. */
  | 'unsupported'
 /** The mailbox was closed by its owner: by `close()`, or by another holder of its key. */
- | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'origin-not-allowed' | 'open-refused' | 'not-found' | 'method-not-allowed' | 'not-acceptable' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-opens' | 'internal' | 'shutting-down' | 'overloaded' | (string & {});
+ | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'origin-not-allowed' | 'open-refused' | 'not-found' | 'method-not-allowed' | 'not-acceptable' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-opens' | 'internal' | 'shutting-down' | 'unavailable' | 'overloaded' | (string & {});
 /** Every failure that this client reports, apart from the reason of an `AbortSignal`, which is passed on as it is. */
 export declare class GenBrowserError extends Error {
     /** What went wrong, as a word to branch on. */
