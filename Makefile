@@ -55,8 +55,8 @@ test-js: build ## the TypeScript client and the pages, on Node and in Chromium
 test-e2e: build ## the program under load, killed, in an empty root
 	go test -count=1 -timeout 10m ./e2e
 
-soak: build ## one durable node, killed 200 times under load, and with a million messages: a quarter of an hour
-	GENBROWSER_SOAK=1 go test -count=1 -v -timeout 60m -run 'TestKilled$$|TestManyMailboxes' ./e2e
+soak: build ## the long forms: a node killed 200 times, a million messages, clusters killed and cut for longer
+	GENBROWSER_SOAK=1 go test -count=1 -v -timeout 60m -run 'TestKilled$$|TestManyMailboxes|TestCluster' ./e2e
 
 fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./address -run '^$$' -fuzz FuzzParse -fuzztime $${FUZZTIME:-20s}
