@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"maps"
 	"slices"
@@ -55,27 +54,6 @@ type cluster struct {
 	governing
 }
 
-// routes says which other node owns each shard, and which nodes have a process of a name.
-type routes struct {
-	shards    [shardCount]*node
-	processes map[string][]*node
-}
-
-// beat is what a node tells all others several times a second.
-type beat struct {
-	Name      string            `json:"name"`
-	Clock     time.Time         `json:"clock"`
-	Shards    []ownedShard      `json:"shards,omitempty"`
-	Sent      map[string]uint64 `json:"sent,omitempty"` // packets, by node
-	Full      bool              `json:"full,omitempty"` // Processes is meant
-	Processes []string          `json:"processes,omitempty"`
-	Yields    bool              `json:"yields,omitempty"`  // it wants no shards any more
-	Leaving   bool              `json:"leaving,omitempty"` // it is gone
-	Mailboxes int64             `json:"mailboxes"`
-	Bytes     int64             `json:"bytes"`
-	Stalled   bool              `json:"stalled,omitempty"`
-}
-
 // joinCluster becomes a node of the cluster. It owns shards after a while.
 func (s *Server) joinCluster(mesh Mesh, name string) error {
 	c := &cluster{
@@ -108,55 +86,6 @@ func (c *cluster) join() error {
 	c.wire.Lock() // nothing is sent as another while who sends changes
 	defer c.wire.Unlock()
 	return c.mesh.Join(c.self, c.receive)
-}
-
-// keepBeating tells the others that this node lives, and notices who does not.
-func (c *cluster) keepBeating() {
-	ticker := time.NewTicker(beatEvery)
-	defer ticker.Stop()
-	for n := 0; ; n++ {
-		c.sendBeat(n%fullBeat == 0, false)
-		c.dropSilent()
-		c.member.current().renew(renewEvery)
-		select {
-		case <-ticker.C:
-		case <-c.done:
-			return
-		}
-	}
-}
-
-func (c *cluster) sendBeat(full, leaving bool) {
-	s := c.server
-	j := c.member.current()
-	sure := j.sure()
-	b := beat{
-		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(),
-	}
-	if full {
-		b.Processes = s.processes.names()
-	}
-	if !leaving && sure { // or others may have them
-		b.Shards = c.server.ownedShards()
-	}
-	c.wire.Lock()
-	defer c.wire.Unlock()
-	c.mu.Lock()
-	b.Yields = c.yields
-	for id, n := range c.nodes {
-		if n.sent > 0 {
-			b.Sent[id] = n.sent
-		}
-	}
-	c.mu.Unlock()
-	text, err := json.Marshal(b)
-	if err != nil {
-		panic(err) // our own type
-	}
-	if err := c.mesh.Broadcast(append([]byte{isBeat}, text...)); err != nil {
-		c.log.Debug("beat lost", "error", err)
-	}
 }
 
 // receive takes what another node sent.
@@ -208,80 +137,11 @@ func (c *cluster) node(id string) *node {
 	return n
 }
 
-func (c *cluster) takeBeat(from string, text []byte) {
-	var b beat
-	if err := json.Unmarshal(text, &b); err != nil {
-		c.log.Warn("a beat that makes no sense", "node", from, "error", err)
-		return
-	}
-	n := c.node(from)
-	if n == nil {
-		return
-	}
-	if b.Leaving {
-		c.drop(n)
-		return
-	}
-	if sent := b.Sent[c.self]; sent > n.received {
-		n.countLost(sent)
-		n.lost(sent)
-	}
-	if skew := b.Clock.Sub(c.server.clock.now()).Abs(); skew > maxSkew && n.beat.Clock.IsZero() {
-		c.log.Warn("clocks are apart; messages with a time to live may end early or late", "node", b.Name, "by", skew)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !b.Full {
-		b.Processes = n.beat.Processes
-	}
-	same := slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since }) &&
-		slices.Equal(b.Processes, n.beat.Processes)
-	n.beat, n.heard = b, time.Now()
-	if !same {
-		c.reroute()
-	}
-}
-
-// reroute makes routes of what the nodes told; mu is held. Of two that say that they own a shard, the one is right
-// that claimed it later.
-func (c *cluster) reroute() {
-	r := &routes{processes: make(map[string][]*node)}
-	var since [shardCount]uint64
-	for _, n := range c.nodes {
-		for _, o := range n.beat.Shards {
-			if o.Shard < shardCount && o.Since >= since[o.Shard] {
-				r.shards[o.Shard], since[o.Shard] = n, o.Since
-			}
-		}
-		for _, name := range n.beat.Processes {
-			r.processes[name] = append(r.processes[name], n)
-		}
-	}
-	c.routes.Store(r)
-	close(c.changed)
-	c.changed = make(chan struct{})
-	c.nudge()
-}
-
 // nudge makes govern look.
 func (c *cluster) nudge() {
 	select {
 	case c.stir <- struct{}{}:
 	default:
-	}
-}
-
-// dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.
-func (c *cluster) dropSilent() {
-	for _, n := range c.others() {
-		n.endUnanswered()
-		c.mu.Lock()
-		silent := time.Since(n.heard)
-		c.mu.Unlock()
-		if silent > silence {
-			c.log.Warn("a node is silent", "node", n.id, "name", n.beat.Name, "for", silent)
-			c.drop(n)
-		}
 	}
 }
 
@@ -300,49 +160,6 @@ func (c *cluster) drop(n *node) {
 	}
 	c.mu.Unlock()
 	n.giveUp()
-}
-
-// route returns the node that owns a shard, nil if it is this one, and waits until deadline if nobody does.
-func (c *cluster) route(shard uint8, deadline time.Time) (*node, error) {
-	for {
-		if c.server.shards[shard].isOwned() {
-			return nil, nil
-		}
-		if n := c.routes.Load().shards[shard]; n != nil {
-			return n, nil
-		}
-		if !c.awaitChange(deadline) {
-			return nil, ErrUnavailable
-		}
-	}
-}
-
-// reach returns [ErrUnavailable] while this node can't reach the log, and so the others neither, as far as it knows.
-func (c *cluster) reach() error {
-	if j := c.member.current(); j.stalled.Load() || !j.sure() {
-		return ErrUnavailable
-	}
-	return nil
-}
-
-// awaitChange waits until routes may have changed, and reports whether there is time left.
-func (c *cluster) awaitChange(deadline time.Time) bool {
-	left := time.Until(deadline)
-	if left <= 0 {
-		return false
-	}
-	c.mu.Lock()
-	changed := c.changed
-	c.mu.Unlock()
-	timer := time.NewTimer(min(left, 100*time.Millisecond)) // this node's own shards change without a route
-	defer timer.Stop()
-	select {
-	case <-changed:
-	case <-timer.C:
-	case <-c.done:
-		return false
-	}
-	return true
 }
 
 // yield hands all shards over, and sends the readers of other nodes' mailboxes away.
@@ -406,44 +223,4 @@ func (c *cluster) rejoin() error {
 	c.forgetAll()
 	c.member.log.Renew()
 	return c.join()
-}
-
-// NodeStatus is what is known of one node of the cluster.
-type NodeStatus struct {
-	ID        string        `json:"id"`
-	Name      string        `json:"name"`
-	Self      bool          `json:"self,omitempty"`
-	Shards    []uint8       `json:"-"`
-	Owned     int           `json:"shards"`
-	Mailboxes int64         `json:"mailboxes"`
-	Bytes     int64         `json:"bytes"`
-	Stalled   bool          `json:"stalled,omitempty"` // it can store nothing now
-	Heard     time.Duration `json:"heard"`             // how long ago
-}
-
-// Nodes returns what this node knows of the cluster, itself first.
-func (s *Server) Nodes() []NodeStatus {
-	c := s.cluster
-	if c == nil {
-		return nil
-	}
-	own := s.member.owned()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := []NodeStatus{{
-		ID: c.self, Name: c.name, Self: true, Shards: own, Owned: len(own), Mailboxes: s.mailboxes.Load(),
-		Bytes: s.bytes.Load(), Stalled: s.member.current().ready() != nil,
-	}}
-	for _, id := range slices.Sorted(maps.Keys(c.nodes)) {
-		n := c.nodes[id]
-		status := NodeStatus{
-			ID: id, Name: n.beat.Name, Owned: len(n.beat.Shards), Mailboxes: n.beat.Mailboxes, Bytes: n.beat.Bytes,
-			Stalled: n.beat.Stalled, Heard: time.Since(n.heard),
-		}
-		for _, o := range n.beat.Shards {
-			status.Shards = append(status.Shards, o.Shard)
-		}
-		all = append(all, status)
-	}
-	return all
 }

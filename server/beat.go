@@ -1,0 +1,119 @@
+package server
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// beat is what a node tells all others several times a second.
+type beat struct {
+	Name      string            `json:"name"`
+	Clock     time.Time         `json:"clock"`
+	Shards    []ownedShard      `json:"shards,omitempty"`
+	Sent      map[string]uint64 `json:"sent,omitempty"` // packets, by node
+	Full      bool              `json:"full,omitempty"` // Processes is meant
+	Processes []string          `json:"processes,omitempty"`
+	Yields    bool              `json:"yields,omitempty"`  // it wants no shards any more
+	Leaving   bool              `json:"leaving,omitempty"` // it is gone
+	Mailboxes int64             `json:"mailboxes"`
+	Bytes     int64             `json:"bytes"`
+	Stalled   bool              `json:"stalled,omitempty"`
+}
+
+// keepBeating tells the others that this node lives, and notices who does not.
+func (c *cluster) keepBeating() {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	for n := 0; ; n++ {
+		c.sendBeat(n%fullBeat == 0, false)
+		c.dropSilent()
+		c.member.current().renew(renewEvery)
+		select {
+		case <-ticker.C:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+func (c *cluster) sendBeat(full, leaving bool) {
+	s := c.server
+	j := c.member.current()
+	sure := j.sure()
+	b := beat{
+		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
+		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(),
+	}
+	if full {
+		b.Processes = s.processes.names()
+	}
+	if !leaving && sure { // or others may have them
+		b.Shards = c.server.ownedShards()
+	}
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	c.mu.Lock()
+	b.Yields = c.yields
+	for id, n := range c.nodes {
+		if n.sent > 0 {
+			b.Sent[id] = n.sent
+		}
+	}
+	c.mu.Unlock()
+	text, err := json.Marshal(b)
+	if err != nil {
+		panic(err) // our own type
+	}
+	if err := c.mesh.Broadcast(append([]byte{isBeat}, text...)); err != nil {
+		c.log.Debug("beat lost", "error", err)
+	}
+}
+
+func (c *cluster) takeBeat(from string, text []byte) {
+	var b beat
+	if err := json.Unmarshal(text, &b); err != nil {
+		c.log.Warn("a beat that makes no sense", "node", from, "error", err)
+		return
+	}
+	n := c.node(from)
+	if n == nil {
+		return
+	}
+	if b.Leaving {
+		c.drop(n)
+		return
+	}
+	if sent := b.Sent[c.self]; sent > n.received {
+		n.countLost(sent)
+		n.lost(sent)
+	}
+	if skew := b.Clock.Sub(c.server.clock.now()).Abs(); skew > maxSkew && n.beat.Clock.IsZero() {
+		c.log.Warn("clocks are apart; messages with a time to live may end early or late", "node", b.Name, "by", skew)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !b.Full {
+		b.Processes = n.beat.Processes
+	}
+	same := slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since }) &&
+		slices.Equal(b.Processes, n.beat.Processes)
+	n.beat, n.heard = b, time.Now()
+	if !same {
+		c.reroute()
+	}
+}
+
+// dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.
+func (c *cluster) dropSilent() {
+	for _, n := range c.others() {
+		n.endUnanswered()
+		c.mu.Lock()
+		silent := time.Since(n.heard)
+		c.mu.Unlock()
+		if silent > silence {
+			c.log.Warn("a node is silent", "node", n.id, "name", n.beat.Name, "for", silent)
+			c.drop(n)
+		}
+	}
+}

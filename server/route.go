@@ -1,0 +1,75 @@
+package server
+
+import (
+	"time"
+)
+
+// routes says which other node owns each shard, and which nodes have a process of a name.
+type routes struct {
+	shards    [shardCount]*node
+	processes map[string][]*node
+}
+
+// reroute makes routes of what the nodes told; mu is held. Of two that say that they own a shard, the one is right
+// that claimed it later.
+func (c *cluster) reroute() {
+	r := &routes{processes: make(map[string][]*node)}
+	var since [shardCount]uint64
+	for _, n := range c.nodes {
+		for _, o := range n.beat.Shards {
+			if o.Shard < shardCount && o.Since >= since[o.Shard] {
+				r.shards[o.Shard], since[o.Shard] = n, o.Since
+			}
+		}
+		for _, name := range n.beat.Processes {
+			r.processes[name] = append(r.processes[name], n)
+		}
+	}
+	c.routes.Store(r)
+	close(c.changed)
+	c.changed = make(chan struct{})
+	c.nudge()
+}
+
+// route returns the node that owns a shard, nil if it is this one, and waits until deadline if nobody does.
+func (c *cluster) route(shard uint8, deadline time.Time) (*node, error) {
+	for {
+		if c.server.shards[shard].isOwned() {
+			return nil, nil
+		}
+		if n := c.routes.Load().shards[shard]; n != nil {
+			return n, nil
+		}
+		if !c.awaitChange(deadline) {
+			return nil, ErrUnavailable
+		}
+	}
+}
+
+// reach returns [ErrUnavailable] while this node can't reach the log, and so the others neither, as far as it knows.
+func (c *cluster) reach() error {
+	if j := c.member.current(); j.stalled.Load() || !j.sure() {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// awaitChange waits until routes may have changed, and reports whether there is time left.
+func (c *cluster) awaitChange(deadline time.Time) bool {
+	left := time.Until(deadline)
+	if left <= 0 {
+		return false
+	}
+	c.mu.Lock()
+	changed := c.changed
+	c.mu.Unlock()
+	timer := time.NewTimer(min(left, 100*time.Millisecond)) // this node's own shards change without a route
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-c.done:
+		return false
+	}
+	return true
+}
