@@ -3,9 +3,13 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,6 +74,34 @@ func killUnderLoad(t *testing.T, rounds int, flags ...string) {
 	// once more: what SIGTERM leaves is read as what SIGKILL leaves
 	p = startDurable(t, dir, flags...)
 	l.checkMailboxes(p)
+}
+
+// TestKilledCompacting kills the program while it writes anew what is in a mailbox, over many entries: until the last
+// of them is stored, what was written before is what counts.
+func TestKilledCompacting(t *testing.T) {
+	dir := t.TempDir()
+	p := startDurable(t, dir, loadFlags...)
+	a := openAccount(t, p)
+	var sent []string
+	for n := range 300 {
+		sent = append(sent, fmt.Sprintf(`"%d %s"`, n, strings.Repeat("x", 60_000)))
+		p.sendTo(t, a, "202", sent[n])
+	}
+	p.kill()
+	compact := func(most time.Duration) time.Duration {
+		ctx, cancel := context.WithTimeout(t.Context(), most)
+		defer cancel()
+		began := time.Now()
+		exec.CommandContext(ctx, programPath, "data", "compact", dir).Run()
+		return time.Since(began)
+	}
+	whole := compact(20 * time.Second)
+	for part := range 12 {
+		compact(whole * time.Duration(part+1) / 12)
+		p = startDurable(t, dir, loadFlags...)
+		p.expectArrived(t, a, sent)
+		p.kill()
+	}
 }
 
 // size is how much a directory holds, in bytes.

@@ -20,7 +20,7 @@ const (
 	Awoke    RecordType = 4 // a reader came. Hold
 	Slept    RecordType = 5 // the reader left
 	Ended    RecordType = 6 // the mailbox is no more. Reason
-	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names; then a Kept for each message
+	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept
 	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
 
 	// Of whole shards, and so with no Mailbox. From each point of the log on a shard has one owner at most: the
@@ -47,6 +47,7 @@ type Record struct {
 	Last    uint64        // the newest message's Seq
 	Asleep  time.Duration // how long the mailbox slept; below 0 while it has a reader
 	Names   []Name        // oldest first
+	Kept    uint64        // how many Kept records follow; without the last of them nothing is restated
 	Hold    bool
 	Reason  Reason
 	Shards  []uint8
@@ -85,7 +86,7 @@ const (
 //	Awoke     hold:1               config  = 0, or its length plus 1 and its bytes
 //	Slept
 //	Ended     reason:1
-//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)*
+//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* kept
 //	Kept      message
 //	Claimed, Owned, Released: no mailbox; number-of-shards shard:1*
 //
@@ -119,6 +120,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 			b = append(b, n.Hash[:]...)
 			b = binary.AppendUvarint(b, uint64(n.Age/time.Second))
 		}
+		b = binary.AppendUvarint(b, r.Kept)
 	case Kept:
 		b = r.appendMessage(b)
 	}
@@ -226,6 +228,7 @@ func (p *parser) state(r *Record) {
 	for range p.UpTo(uint64(len(p.Rest)) / 17) {
 		r.Names = append(r.Names, Name{p.hash(), time.Duration(p.UpTo(1<<33)) * time.Second})
 	}
+	r.Kept = p.Uint()
 }
 
 func (p *parser) message(r *Record) {
@@ -274,18 +277,20 @@ func (p *parser) config() []byte {
 	return p.Bytes(n - 1)
 }
 
-// State returns what restates the mailbox: a Restated record and a Kept one for each message.
-func (m *Mailbox) State(id [16]byte, config []byte, now time.Time) []Record {
+// State returns what restates the mailbox, with the messages up to acking acknowledged: a Restated record and a Kept
+// one for each message.
+func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, now time.Time) []Record {
 	m.expire(now)
+	begin := m.queue.after(acking)
 	state := Record{
-		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: m.acked, Floor: m.floor, Last: m.last,
-		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits),
+		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: max(m.acked, acking), Floor: max(m.floor, acking), Last: m.last,
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(m.queue.count - begin),
 	}
 	if m.asleep != 0 {
 		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
 	}
-	records := append(make([]Record, 0, 1+m.queue.count), state)
-	for i := range m.queue.count {
+	records := append(make([]Record, 0, 1+state.Kept), state)
+	for i := begin; i < m.queue.count; i++ {
 		records = append(records, Record{Type: Kept, Mailbox: id, Message: *m.queue.at(i)})
 	}
 	return records

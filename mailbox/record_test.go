@@ -46,13 +46,13 @@ var golden = map[string]struct {
 	"expired":     {Record{Type: Ended, Reason: Expired}, "02"},
 	"restated, awake": {
 		Record{Type: Restated, Epoch: 1, Config: []byte("{}"), Seq: 2, Floor: 3, Last: 4, Hold: true, Asleep: -time.Millisecond},
-		"01 03 7b7d 02 03 04 01 00 00",
+		"01 03 7b7d 02 03 04 01 00 00 00",
 	},
 	"restated, asleep": {
 		Record{Type: Restated, Asleep: 299 * time.Millisecond, Names: []Name{{recordName, 300 * time.Second}, {NameHash{}, 0}}},
-		"00 00 00 00 00 00 ac02 02 N ac02 00000000000000000000000000000000 00",
+		"00 00 00 00 00 00 ac02 02 N ac02 00000000000000000000000000000000 00 00",
 	},
-	"restated, just asleep": {Record{Type: Restated}, "00 00 00 00 00 00 01 00"},
+	"restated, just asleep": {Record{Type: Restated, Kept: 300}, "00 00 00 00 00 00 01 00 ac02"},
 	"kept":                  {Record{Type: Kept, Message: Message{Seq: 5, Body: []byte("7"), Expires: 2, Meta: &Meta{Ref: "r"}}}, "05 06 02 00 01 72 00 00 00 01 37"},
 }
 
@@ -307,7 +307,7 @@ func (w *twins) step() {
 }
 
 func (w *twins) restate() {
-	state := w.live.State(recordID, []byte("config"), w.now)
+	state := w.live.State(recordID, []byte("config"), 0, w.now)
 	old := func(n Name) bool { return n.Age >= w.limits.NameWindow }
 	r := state[0]
 	if r.Mailbox != recordID || string(r.Config) != "config" || len(r.Names) > w.limits.Names || slices.ContainsFunc(r.Names, old) {
@@ -420,7 +420,7 @@ func TestNamesUnderOtherLimits(t *testing.T) {
 		}
 	}
 	want := []Name{{someNames[0], 30 * time.Minute}, {recordName, 19 * time.Minute}}
-	if got := m.State(recordID, nil, start.Add(30*time.Minute))[0].Names; !slices.Equal(got, want) {
+	if got := m.State(recordID, nil, 0, start.Add(30*time.Minute))[0].Names; !slices.Equal(got, want) {
 		t.Errorf("names are %v, want %v", got, want)
 	}
 	if !m.names.has(recordName, start.Add(70*time.Minute), &l) {

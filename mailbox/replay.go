@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -24,9 +25,10 @@ type Origin struct {
 
 // Replay reads a log from its beginning and calls f with each record, and with a Sealed one for each end of a lane.
 // It sees to it that every entry is whole and that none is missing after the place that the log was trimmed to. If
-// not, the error is an [ErrDamaged] that names the entry, or [ErrTrimmed] if the log was trimmed meanwhile.
+// not, the error is an [ErrDamaged] that names the entry, or [ErrTrimmed] if the log was trimmed meanwhile. A mailbox
+// whose writer ended while it restated it is not restated: f gets a Restated record and its Kept ones together, or none.
 func Replay(ctx context.Context, log Log, f func(*Record, *Origin) error) (Replayed, error) {
-	r := replaying{f: f, lanes: make(map[string]laneEnd)}
+	r := replaying{f: f, lanes: make(map[string]laneEnd), restating: make(map[[16]byte]*restating)}
 	err := log.Read(ctx, r.entry)
 	if err == nil && r.seen.First > max(r.seen.Floor, 1) {
 		err = fmt.Errorf("%w: it begins with entry %d; entries from %d on are missing", ErrDamaged, r.seen.First, max(r.seen.Floor, 1))
@@ -40,9 +42,16 @@ func Replay(ctx context.Context, log Log, f func(*Record, *Origin) error) (Repla
 }
 
 type replaying struct {
-	f     func(*Record, *Origin) error
-	seen  Replayed
-	lanes map[string]laneEnd
+	f         func(*Record, *Origin) error
+	seen      Replayed
+	lanes     map[string]laneEnd
+	restating map[[16]byte]*restating
+}
+
+// restating is a Restated record, and as many of its Kept ones as were read.
+type restating struct {
+	records []Record
+	origin  Origin
 }
 
 // laneEnd is the newest entry of a lane.
@@ -61,6 +70,7 @@ func (r *replaying) entry(e Entry) error {
 		if err := r.follows(&e, e.After, origin.Clock); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Seq, err)
 		}
+		maps.DeleteFunc(r.restating, func(_ [16]byte, s *restating) bool { return s.origin.Lane == e.Lane })
 		return r.f(&Record{Type: Sealed}, &origin)
 	}
 	h, records, err := ParseEntry(e.Data)
@@ -100,13 +110,38 @@ func (r *replaying) records(records []byte, origin *Origin) error {
 	for len(records) > 0 {
 		record, rest, err := ParseRecord(records)
 		if err == nil {
-			err = r.f(&record, origin)
+			err = r.record(&record, origin)
 		}
 		if err != nil {
 			return err
 		}
 		r.seen.Records++
 		records = rest
+	}
+	return nil
+}
+
+func (r *replaying) record(record *Record, origin *Origin) error {
+	switch record.Type {
+	case Restated:
+		r.restating[record.Mailbox] = &restating{origin: *origin}
+	case Kept:
+	default:
+		return r.f(record, origin)
+	}
+	s := r.restating[record.Mailbox]
+	if s == nil {
+		return nil // the log was trimmed behind the Restated one, and begins anew further on
+	}
+	s.records = append(s.records, *record)
+	if uint64(len(s.records)) <= s.records[0].Kept {
+		return nil
+	}
+	delete(r.restating, record.Mailbox)
+	for i := range s.records {
+		if err := r.f(&s.records[i], &s.origin); err != nil {
+			return err
+		}
 	}
 	return nil
 }

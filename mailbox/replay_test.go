@@ -255,3 +255,56 @@ func TestReplayEnds(t *testing.T) {
 		t.Errorf("Replay = %v, want context.Canceled", err)
 	}
 }
+
+// TestReplayRestated holds that a mailbox is restated by all its records or by none, whatever stands between them.
+func TestReplayRestated(t *testing.T) {
+	restated := func(id byte, kept uint64) Record {
+		return Record{Type: Restated, Mailbox: [16]byte{id}, Kept: kept}
+	}
+	kept := func(id byte, seq uint64) Record {
+		return Record{Type: Kept, Mailbox: [16]byte{id}, Message: Message{Seq: seq, Body: []byte("1")}}
+	}
+	acked := func(id byte) Record { return Record{Type: Acked, Mailbox: [16]byte{id}, Seq: 9} }
+	for name, test := range map[string]struct {
+		entries [][]Record
+		seal    int // before that entry; 0 for never
+		want    string
+	}{
+		"whole":               {[][]Record{{restated(1, 2), kept(1, 1), kept(1, 2), acked(1)}}, 0, "1:7@1 1:8@1 1:8@1 1:3@1"},
+		"empty":               {[][]Record{{restated(1, 0), acked(1)}}, 0, "1:7@1 1:3@1"},
+		"over many entries":   {[][]Record{{restated(1, 2)}, {kept(1, 1)}, {kept(1, 2), acked(1)}}, 0, "1:7@1 1:8@1 1:8@1 1:3@3"},
+		"another between":     {[][]Record{{restated(1, 1), acked(2)}, {kept(1, 1)}}, 0, "2:3@1 1:7@1 1:8@1"},
+		"two at once":         {[][]Record{{restated(1, 1), restated(2, 1)}, {kept(2, 1)}, {kept(1, 1)}}, 0, "2:7@1 2:8@1 1:7@1 1:8@1"},
+		"the last one lacks":  {[][]Record{{acked(1), restated(1, 2), kept(1, 1)}}, 0, "1:3@1"},
+		"sealed, and changed": {[][]Record{{restated(1, 2), kept(1, 1)}, {acked(1)}}, 1, "1:3@3"},
+		"sealed, then told":   {[][]Record{{restated(1, 2), kept(1, 1)}, {restated(1, 1), kept(1, 2)}}, 1, "1:7@3 1:8@3"},
+		"only the end":        {[][]Record{{kept(1, 1), kept(1, 2), acked(1)}}, 0, "1:3@1"},
+		"sealed, another's":   {[][]Record{{restated(1, 1)}, {kept(1, 1)}}, 1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := &memLog{}
+			l := &lane{log: log, name: "a"}
+			for i, records := range test.entries {
+				if i > 0 && i == test.seal {
+					log.seal("a")
+					l = &lane{log: log, name: "b"}
+				}
+				entry := make([]byte, EntryHeaderSize)
+				for _, r := range records {
+					entry = r.AppendTo(entry)
+				}
+				l.putBytes(entry)
+			}
+			var got []string
+			_, err := Replay(context.Background(), log, func(r *Record, o *Origin) error {
+				if r.Type != Sealed {
+					got = append(got, fmt.Sprintf("%d:%d@%d", r.Mailbox[0], r.Type, o.Clock.Unix()-start.Unix()))
+				}
+				return nil
+			})
+			if got := strings.Join(got, " "); got != test.want || err != nil {
+				t.Errorf("Replay = %q, %v; want %q", got, err, test.want)
+			}
+		})
+	}
+}

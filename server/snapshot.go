@@ -94,14 +94,9 @@ func (b *box) restate(w *snapshotWriter) {
 	if b.over() != nil {
 		return
 	}
-	records := b.mail.State(b.id, b.config, b.server.clock.now())
 	// what was acknowledged already, further up in the log, must not come back
-	state := &records[0]
-	state.Seq, state.Floor = max(state.Seq, b.acking), max(state.Floor, b.acking)
-	for i := range records {
-		if r := &records[i]; r.Type != mailbox.Kept || r.Message.Seq > b.acking {
-			w.add(r)
-		}
+	for _, r := range b.mail.State(b.id, b.config, b.acking, b.server.clock.now()) {
+		w.add(&r)
 	}
 }
 
