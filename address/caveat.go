@@ -24,10 +24,12 @@ const (
 	caveatUses       caveatType = 0x06
 	caveatRate       caveatType = 0x07
 	caveatRevocation caveatType = 0x08
+	caveatReply      caveatType = 0x09
 )
 
 const (
 	maxLabel = 64
+	maxRef   = 128
 	maxUint  = 1<<48 - 1 // what fits a caveat's six bytes, and a JavaScript number
 )
 
@@ -91,6 +93,15 @@ func Label(label string) Caveat {
 	return Caveat{typ: caveatLabel, value: []byte(label)}
 }
 
+// Reply allows one message of kind reply or failure with that ref, 1 to 128 printable ASCII characters without spaces,
+// and nothing else. With [Only] send and [Expires] it makes an address into a reply address.
+func Reply(ref string) Caveat {
+	if !validRef([]byte(ref)) {
+		return invalid("ref %q: want 1 to %d printable ASCII characters without spaces", ref, maxRef)
+	}
+	return Caveat{typ: caveatReply, value: []byte(ref)}
+}
+
 func invalid(format string, args ...any) Caveat {
 	return Caveat{err: fmt.Errorf("address: "+format, args...)}
 }
@@ -113,6 +124,8 @@ func (c Caveat) String() string {
 		return "types " + strings.Join(types, ",")
 	case caveatLabel:
 		return fmt.Sprintf("label %q", c.value)
+	case caveatReply:
+		return fmt.Sprintf("reply to %s", c.value)
 	case caveatRevocation:
 		return fmt.Sprintf("revocation id %x", c.value)
 	}
@@ -143,6 +156,8 @@ func (t caveatType) check(value []byte) bool {
 		return validMessageTypes(value)
 	case caveatLabel:
 		return validLabel(value)
+	case caveatReply:
+		return validRef(value)
 	case caveatRevocation:
 		return len(value) == 16
 	}
@@ -227,4 +242,13 @@ func validLabel(label []byte) bool {
 		}
 	}
 	return true
+}
+
+func validRef(ref []byte) bool {
+	for _, c := range ref {
+		if c < 0x21 || c > 0x7e {
+			return false
+		}
+	}
+	return len(ref) >= 1 && len(ref) <= maxRef
 }

@@ -17,6 +17,7 @@ var (
 	ErrRight    = errors.New("missing right")
 	ErrTooLarge = errors.New("body larger than the capability allows")
 	ErrType     = errors.New("message type not allowed by the capability")
+	ErrReply    = errors.New("not the reply address of this call")
 )
 
 // Grant is what a verified capability allows; [Ring.Verify] fills it.
@@ -26,11 +27,12 @@ type Grant struct {
 	maxBytes int
 	typed    bool // there is a types caveat
 	labelled bool
+	reply    bool // there is a reply caveat
 }
 
 // collect reads the caveats into the grant.
 func (g *Grant) collect() error {
-	g.expires, g.maxBytes, g.typed, g.labelled = math.MaxInt64, math.MaxInt, false, false
+	g.expires, g.maxBytes, g.typed, g.labelled, g.reply = math.MaxInt64, math.MaxInt, false, false, false
 	for c, next := g.token.caveat(g.token.caveats); c != nil; c, next = g.token.caveat(next) {
 		n, _ := parseUint(c[2:])
 		switch caveatType(c[0]) {
@@ -43,6 +45,8 @@ func (g *Grant) collect() error {
 			g.typed = true
 		case caveatLabel:
 			g.labelled = true
+		case caveatReply:
+			g.reply = true
 		default:
 			return ErrUnsupported
 		}
@@ -105,6 +109,22 @@ func (g *Grant) PermitBody(body []byte) error {
 	for c, next := g.token.caveat(g.token.caveats); c != nil; c, next = g.token.caveat(next) {
 		if caveatType(c[0]) == caveatTypes && !contains(c[2:], typ) {
 			return fmt.Errorf("%w: %q", ErrType, typ)
+		}
+	}
+	return nil
+}
+
+// IsReply reports whether the capability is a reply address: it has a reply caveat.
+func (g *Grant) IsReply() bool { return g.reply }
+
+// PermitReply returns [ErrReply] unless the capability is a reply address for that ref.
+func (g *Grant) PermitReply(ref string) error {
+	if !g.reply {
+		return ErrReply
+	}
+	for c, next := g.token.caveat(g.token.caveats); c != nil; c, next = g.token.caveat(next) {
+		if caveatType(c[0]) == caveatReply && string(c[2:]) != ref {
+			return ErrReply
 		}
 	}
 	return nil

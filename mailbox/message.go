@@ -9,12 +9,25 @@ const (
 	KindMessage Kind = iota // the default
 	KindCall                // wants a reply, sent to Reply with the same Ref
 	KindReply               // answers a call
+	KindFailure             // answers it as well: the call came to nothing
+	KindDown                // what was monitored ended
+	KindExited              // what was linked ended
 
-	lastKind = KindReply
+	// what is asked of the server, and never gets into a mailbox
+	KindMonitor
+	KindDemonitor
+	KindLink
+	KindUnlink
+	KindExit
+
+	lastStored = KindExited
+	lastKind   = KindExit
 )
 
+var kindNames = [...]string{"message", "call", "reply", "failure", "down", "exited", "monitor", "demonitor", "link", "unlink", "exit"}
+
 // String returns the kind's name on the wire.
-func (k Kind) String() string { return [...]string{"message", "call", "reply"}[k] }
+func (k Kind) String() string { return kindNames[k] }
 
 // ParseKind returns the kind of that name, and whether there is one.
 func ParseKind(name string) (Kind, bool) {

@@ -252,7 +252,7 @@ func (p *parser) message(r *Record) {
 
 func (p *parser) meta() *Meta {
 	kind := Kind(p.Byte())
-	if kind > lastKind {
+	if kind > lastStored {
 		p.Fail()
 	}
 	m := &Meta{Kind: kind, Ref: p.String(), Reply: p.String(), Trace: p.String()}
