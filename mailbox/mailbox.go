@@ -13,6 +13,8 @@ type Mailbox struct {
 	bytes  int // of the bodies in queue
 	names  *names
 
+	watched *watched // who is told of the mailbox's end; nil for nobody
+
 	last      uint64 // the newest message's Seq; 0 before the first
 	floor     uint64 // messages up to here are gone
 	acked     uint64 // of them, those up to here because the reader was done with them
@@ -54,6 +56,9 @@ func (m *Mailbox) Append(msg Message, name NameHash, now time.Time) (c Cursor, s
 func (m *Mailbox) push(msg Message) {
 	m.queue.push(msg)
 	m.bytes += len(msg.Body)
+	if msg.Meta != nil && msg.Meta.Kind == KindCall {
+		m.called(msg.Meta)
+	}
 	if msg.Expires != 0 && (m.soonest == 0 || msg.Expires < m.soonest) {
 		m.soonest = msg.Expires
 	}

@@ -30,6 +30,9 @@ func HashName(s string) NameHash {
 	return NameHash(sum[:])
 }
 
+// HashAnswer returns what is kept of the answer to a ref. No idempotency key has the same: they have no spaces.
+func HashAnswer(ref string) NameHash { return HashName("answer to " + ref) }
+
 func (n *names) has(h NameHash, now time.Time, l *Limits) bool {
 	if n == nil {
 		return false

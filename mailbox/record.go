@@ -19,8 +19,8 @@ const (
 	Acked    RecordType = 3 // the reader is done with the messages up to Seq
 	Awoke    RecordType = 4 // a reader came. Hold
 	Slept    RecordType = 5 // the reader left
-	Ended    RecordType = 6 // the mailbox is no more. Reason
-	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept
+	Ended    RecordType = 6 // the mailbox is no more. Reason, Detail
+	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Watches, Kept; then that many Kept
 	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
 
 	// Of whole shards, and so with no Mailbox. From each point of the log on a shard has one owner at most: the
@@ -29,8 +29,12 @@ const (
 	Owned    RecordType = 10 // the writer owns Shards
 	Released RecordType = 11 // the writer owns Shards no longer
 
+	Watched   RecordType = 12 // somebody wants to know when the mailbox ends. Watch
+	Unwatched RecordType = 13 // no more. Watch's Ref and Reply
+	Told      RecordType = 14 // the mailbox ended, and who watched it was told
+
 	// Sealed is in no entry: [Replay] makes it of the end of a lane.
-	Sealed RecordType = 12
+	Sealed RecordType = 15
 )
 
 // Record is one change of one mailbox, as a [Log] keeps it: what came of it, not what asked for it, so that it
@@ -50,7 +54,10 @@ type Record struct {
 	Kept    uint64        // how many Kept records follow; without the last of them nothing is restated
 	Hold    bool
 	Reason  Reason
+	Detail  []byte // JSON, or nil
 	Shards  []uint8
+	Watch   Watch
+	Watches []Watch
 }
 
 // Name is an idempotency key that a mailbox remembers.
@@ -65,6 +72,7 @@ type Reason uint8
 const (
 	Closed  Reason = 1 // by its owner
 	Expired Reason = 2 // it slept too long
+	Exited  Reason = 3 // by somebody who had the right
 )
 
 // ErrRecord is a record that is none, or that does not fit what came before it.
@@ -85,9 +93,11 @@ const (
 //	Acked     seq                  meta    = kind ref reply trace number-of-labels label*
 //	Awoke     hold:1               config  = 0, or its length plus 1 and its bytes
 //	Slept
-//	Ended     reason:1
-//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* kept
+//	Ended     reason:1 detail      watch   = link:1 until ref reply
+//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* number-of-watches watch* kept
 //	Kept      message
+//	Watched, Unwatched  watch
+//	Told
 //	Claimed, Owned, Released: no mailbox; number-of-shards shard:1*
 //
 // Expires and ages are in seconds, asleep in milliseconds plus 1, or 0 for awake.
@@ -107,7 +117,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 	case Awoke:
 		b = pack.AppendFlag(b, r.Hold)
 	case Ended:
-		b = append(b, byte(r.Reason))
+		b = pack.AppendString(append(b, byte(r.Reason)), r.Detail)
 	case Restated:
 		b = appendConfig(binary.AppendUvarint(b, uint64(r.Epoch)), r.Config)
 		b = binary.AppendUvarint(b, r.Seq)
@@ -120,11 +130,22 @@ func (r *Record) AppendTo(b []byte) []byte {
 			b = append(b, n.Hash[:]...)
 			b = binary.AppendUvarint(b, uint64(n.Age/time.Second))
 		}
+		b = binary.AppendUvarint(b, uint64(len(r.Watches)))
+		for i := range r.Watches {
+			b = appendWatch(b, &r.Watches[i])
+		}
 		b = binary.AppendUvarint(b, r.Kept)
 	case Kept:
 		b = r.appendMessage(b)
+	case Watched, Unwatched:
+		b = appendWatch(b, &r.Watch)
 	}
 	return b
+}
+
+func appendWatch(b []byte, w *Watch) []byte {
+	b = binary.AppendUvarint(pack.AppendFlag(b, w.Link), uint64(w.Until))
+	return pack.AppendString(pack.AppendString(b, w.Ref), w.Reply)
 }
 
 func (r *Record) ofShards() bool { return r.Type >= Claimed && r.Type <= Released }
@@ -207,13 +228,19 @@ func (p *parser) record() (r Record) {
 		r.Hold = p.Flag()
 	case Slept:
 	case Ended:
-		if r.Reason = Reason(p.Byte()); r.Reason != Closed && r.Reason != Expired {
+		if r.Reason = Reason(p.Byte()); r.Reason < Closed || r.Reason > Exited {
 			p.Fail()
+		}
+		if r.Detail = p.Bytes(p.Uint()); len(r.Detail) == 0 {
+			r.Detail = nil
 		}
 	case Restated:
 		p.state(&r)
 	case Kept:
 		p.message(&r)
+	case Watched, Unwatched:
+		r.Watch = p.watch()
+	case Told:
 	default:
 		p.Fail()
 	}
@@ -228,7 +255,14 @@ func (p *parser) state(r *Record) {
 	for range p.UpTo(uint64(len(p.Rest)) / 17) {
 		r.Names = append(r.Names, Name{p.hash(), time.Duration(p.UpTo(1<<33)) * time.Second})
 	}
+	for range p.UpTo(uint64(len(p.Rest)) / 4) {
+		r.Watches = append(r.Watches, p.watch())
+	}
 	r.Kept = p.Uint()
+}
+
+func (p *parser) watch() Watch {
+	return Watch{Link: p.Flag(), Until: int64(p.UpTo(1 << 62)), Ref: p.String(), Reply: p.String()}
 }
 
 func (p *parser) message(r *Record) {
@@ -284,7 +318,7 @@ func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, now time.Time
 	begin := m.queue.after(acking)
 	state := Record{
 		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: max(m.acked, acking), Floor: max(m.floor, acking), Last: m.last,
-		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(m.queue.count - begin),
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Watches: m.Watches(), Kept: uint64(m.queue.count - begin),
 	}
 	if m.asleep != 0 {
 		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
@@ -313,6 +347,9 @@ func Restore(l *Limits, r *Record, at time.Time) Mailbox {
 			m.names.add(n.Hash, at.Add(-n.Age), l)
 		}
 	}
+	if len(r.Watches) > 0 {
+		m.watching().watches = r.Watches
+	}
 	return m
 }
 
@@ -334,6 +371,10 @@ func (m *Mailbox) Apply(r *Record, at time.Time) error {
 		m.Hold(r.Hold)
 	case Slept:
 		m.Sleep(at)
+	case Watched:
+		m.Watch(r.Watch)
+	case Unwatched:
+		m.Unwatch(&r.Watch)
 	default:
 		return fmt.Errorf("%w: type %d", ErrRecord, r.Type)
 	}

@@ -42,17 +42,21 @@ var golden = map[string]struct {
 	"awoke":       {Record{Type: Awoke}, "00"},
 	"awoke, hold": {Record{Type: Awoke, Hold: true}, "01"},
 	"slept":       {Record{Type: Slept}, ""},
-	"closed":      {Record{Type: Ended, Reason: Closed}, "01"},
-	"expired":     {Record{Type: Ended, Reason: Expired}, "02"},
+	"closed":      {Record{Type: Ended, Reason: Closed}, "01 00"},
+	"exited":      {Record{Type: Ended, Reason: Exited, Detail: []byte(`""`)}, "03 02 2222"},
+	"expired":     {Record{Type: Ended, Reason: Expired}, "02 00"},
+	"watched":     {Record{Type: Watched, Watch: Watch{Link: true, Until: 300, Ref: "r", Reply: "gba_"}}, "01 ac02 01 72 04 6762615f"},
+	"unwatched":   {Record{Type: Unwatched, Watch: Watch{Ref: "r", Reply: "gba_"}}, "00 00 01 72 04 6762615f"},
+	"told":        {Record{Type: Told}, ""},
 	"restated, awake": {
 		Record{Type: Restated, Epoch: 1, Config: []byte("{}"), Seq: 2, Floor: 3, Last: 4, Hold: true, Asleep: -time.Millisecond},
-		"01 03 7b7d 02 03 04 01 00 00 00",
+		"01 03 7b7d 02 03 04 01 00 00 00 00",
 	},
 	"restated, asleep": {
-		Record{Type: Restated, Asleep: 299 * time.Millisecond, Names: []Name{{recordName, 300 * time.Second}, {NameHash{}, 0}}},
-		"00 00 00 00 00 00 ac02 02 N ac02 00000000000000000000000000000000 00 00",
+		Record{Type: Restated, Asleep: 299 * time.Millisecond, Names: []Name{{recordName, 300 * time.Second}, {NameHash{}, 0}}, Watches: []Watch{{Ref: "r", Reply: "a"}}},
+		"00 00 00 00 00 00 ac02 02 N ac02 00000000000000000000000000000000 00 01 00 00 01 72 01 61 00",
 	},
-	"restated, just asleep": {Record{Type: Restated, Kept: 300}, "00 00 00 00 00 00 01 00 ac02"},
+	"restated, just asleep": {Record{Type: Restated, Kept: 300}, "00 00 00 00 00 00 01 00 00 ac02"},
 	"kept":                  {Record{Type: Kept, Message: Message{Seq: 5, Body: []byte("7"), Expires: 2, Meta: &Meta{Ref: "r"}}}, "05 06 02 00 01 72 00 00 00 01 37"},
 }
 
@@ -92,8 +96,8 @@ func TestRecordFormat(t *testing.T) {
 			}
 		})
 	}
-	if len(types) != 8 {
-		t.Errorf("%d types of records were tried, want 8", len(types))
+	if len(types) != 11 {
+		t.Errorf("%d types of records were tried, want 11", len(types))
 	}
 }
 
@@ -133,8 +137,9 @@ var damaged = map[string]struct {
 	"epoch of 33 bits":     {Opened, "8080808010 00"},
 	"number of 65 bits":    {Acked, "ffffffffffffffffff02"},
 	"endless number":       {Acked, "ffffffffffffffffffffffffffff"},
-	"reason 0":             {Ended, "00"},
-	"reason 3":             {Ended, "03"},
+	"reason 0":             {Ended, "00 00"},
+	"reason 4":             {Ended, "04 00"},
+	"2^20 watches":         {Restated, "00 00 00 00 00 00 01 00 808040 00 00 01 72 01 61 00"},
 	"unknown flag":         {Kept, "01 08 01 37"},
 	"kind 6":               {Kept, "01 04 06 00 00 00 00 01 37"},
 	"expires of 63 bits":   {Kept, "01 02 818080808080808040 01 37"},
