@@ -1,0 +1,102 @@
+package mailbox
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// Watch is somebody who wants to know when the mailbox ends.
+type Watch struct {
+	Link  bool   // it is told that what it is linked to exited; else that what it monitors is down
+	Until int64  // seconds since 1970 from which on it is not told any more; 0: it always is
+	Ref   string // by which it knows what it is told
+	Reply string // the reply address for that
+}
+
+// maxWatches is how many watches a mailbox has at most, and how many of the newest calls it remembers.
+const maxWatches = 1000
+
+// ErrWatched is why a mailbox takes no more watches.
+var ErrWatched = errors.New("too many monitors and links: 1000")
+
+// watched is who is told of the mailbox's end.
+type watched struct {
+	watches []Watch // oldest first
+	calls   []*Meta // of the newest calls that came; from next on, oldest first
+	next    int
+}
+
+// CanWatch returns [ErrWatched] if there is no room for w. That it is there already is reported by known.
+func (m *Mailbox) CanWatch(w *Watch, now time.Time) (known bool, err error) {
+	if m.watched == nil {
+		return false, nil
+	}
+	if m.watch(w) >= 0 {
+		return true, nil
+	}
+	all := &m.watched.watches
+	if len(*all) >= maxWatches {
+		*all = slices.DeleteFunc(*all, func(w Watch) bool { return w.Until != 0 && w.Until <= now.Unix() })
+	}
+	if len(*all) >= maxWatches {
+		return false, ErrWatched
+	}
+	return false, nil
+}
+
+// Watch adds a watch that there is room for.
+func (m *Mailbox) Watch(w Watch) {
+	m.watching().watches = append(m.watching().watches, w)
+}
+
+// Unwatch removes the watch with the same Ref and Reply, and reports whether there was one.
+func (m *Mailbox) Unwatch(w *Watch) bool {
+	if m.watched == nil {
+		return false
+	}
+	i := m.watch(w)
+	if i >= 0 {
+		m.watched.watches = slices.Delete(m.watched.watches, i, i+1)
+	}
+	return i >= 0
+}
+
+// watch returns the place of the watch with the same Ref and Reply; below 0 for none.
+func (m *Mailbox) watch(w *Watch) int {
+	return slices.IndexFunc(m.watched.watches, func(have Watch) bool { return have.Ref == w.Ref && have.Reply == w.Reply })
+}
+
+func (m *Mailbox) watching() *watched {
+	if m.watched == nil {
+		m.watched = &watched{}
+	}
+	return m.watched
+}
+
+// Watches returns who watches the mailbox, oldest first.
+func (m *Mailbox) Watches() []Watch {
+	if m.watched == nil {
+		return nil
+	}
+	return slices.Clone(m.watched.watches)
+}
+
+// Calls returns what was said about the newest calls that came, whether they were answered or not, oldest first.
+func (m *Mailbox) Calls() []*Meta {
+	if m.watched == nil {
+		return nil
+	}
+	return slices.Concat(m.watched.calls[m.watched.next:], m.watched.calls[:m.watched.next])
+}
+
+// called notes a call, in the place of the oldest one if there are too many.
+func (m *Mailbox) called(call *Meta) {
+	w := m.watching()
+	if len(w.calls) < maxWatches {
+		w.calls = append(w.calls, call)
+		return
+	}
+	w.calls[w.next] = call
+	w.next = (w.next + 1) % maxWatches
+}
