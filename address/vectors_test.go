@@ -47,6 +47,7 @@ type restriction struct {
 	MaxBytes *int     `json:"maxBytes,omitempty"`
 	Types    []string `json:"types,omitempty"`
 	Label    string   `json:"label,omitempty"`
+	Reply    string   `json:"reply,omitempty"`
 }
 
 func (r restriction) caveats() (cs []Caveat) {
@@ -69,6 +70,9 @@ func (r restriction) caveats() (cs []Caveat) {
 	}
 	if r.Label != "" {
 		cs = append(cs, Label(r.Label))
+	}
+	if r.Reply != "" {
+		cs = append(cs, Reply(r.Reply))
 	}
 	return cs
 }
@@ -176,6 +180,9 @@ func writeVectors(t *testing.T) {
 	labelled := add("label", addr, "", restriction{Label: "for Ömer"})
 	add("label on a label", labelled, "", restriction{Label: "his phone"})
 	add("everything", addr, "", restriction{Rights: []string{"send", "call"}, Expires: 1 << 40, MaxBytes: &kib, Types: []string{"a"}, Label: "x"})
+	ref := "kOq4x8n2TfCzqv0bLZ3p1w"
+	add("reply", addr, "", restriction{Reply: ref})
+	add("reply address", addr, "", restriction{Rights: []string{"send"}, Expires: 1893456000, Reply: ref})
 	process, err := ring.Process("chat/lobby")
 	if err != nil {
 		t.Fatal(err)
@@ -233,6 +240,10 @@ func writeVectors(t *testing.T) {
 	bad("label empty", withCaveat(0x05, 0))
 	bad("label with a control character", withCaveat(0x05, 1, '\n'))
 	bad("label not UTF-8", withCaveat(0x05, 1, 0xff))
+	bad("reply empty", withCaveat(0x09, 0))
+	bad("reply with a space", withCaveat(0x09, 3, 'a', ' ', 'b'))
+	bad("reply not ASCII", withCaveat(0x09, 2, 0xc3, 0xa9))
+	bad("reply of 129 bytes", withCaveat(append([]byte{0x09, 129}, bytes.Repeat([]byte("x"), 129)...)...))
 	bad("revocation id of 1 byte", withCaveat(0x08, 1, 1))
 	var many []byte
 	for range MaxCaveats {

@@ -26,6 +26,11 @@ export interface Restriction {
   readonly types?: readonly string[];
   /** The receiver sees it as `via`: 1–64 bytes of UTF-8, no control characters. */
   readonly label?: string;
+  /**
+   * Only one message of kind `reply` or `failure`, with this as its `ref`: 1–128 printable ASCII characters, no spaces.
+   * `call` does this by itself.
+   */
+  readonly reply?: string;
 }
 
 /** Whether this is the text of an address. Only the server can tell whether it is genuine. */
@@ -88,6 +93,7 @@ function* caveatsOf({
   maxBytes,
   types,
   label,
+  reply,
 }: Restriction): Generator<[type: number, value: readonly number[]]> {
   if (rights) {
     let flags = 0;
@@ -119,6 +125,11 @@ function* caveatsOf({
     if (!value.length || value.length > 64 || /\p{Cc}/u.test(label))
       throw malformed('A label has 1 to 64 bytes of UTF-8, and no control characters');
     yield [5, value];
+  }
+  if (reply !== undefined) {
+    if (!/^[!-~]{1,128}$/.test(reply))
+      throw malformed('A ref has 1 to 128 printable ASCII characters, no spaces');
+    yield [9, utf8(reply)];
   }
 }
 

@@ -13,6 +13,11 @@ export interface Restriction {
     readonly types?: readonly string[];
     /** The receiver sees it as `via`: 1–64 bytes of UTF-8, no control characters. */
     readonly label?: string;
+    /**
+     * Only one message of kind `reply` or `failure`, with this as its `ref`: 1–128 printable ASCII characters, no spaces.
+     * `call` does this by itself.
+     */
+    readonly reply?: string;
 }
 /** Whether this is the text of an address. Only the server can tell whether it is genuine. */
 export declare function isAddress(value: unknown): value is Address;

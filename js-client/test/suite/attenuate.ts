@@ -52,6 +52,10 @@ export function attenuateCases(test: Register): void {
       { label: '' },
       { label: 'x'.repeat(65) },
       { label: 'a\nb' },
+      { reply: '' },
+      { reply: 'a b' },
+      { reply: 'é' },
+      { reply: 'x'.repeat(129) },
     ];
     for (const restriction of wrong) {
       const error = await rejects(attenuate(address, restriction), 'malformed-restriction');
