@@ -29,6 +29,14 @@ var kindNames = [...]string{"message", "call", "reply", "failure", "down", "exit
 // String returns the kind's name on the wire.
 func (k Kind) String() string { return kindNames[k] }
 
+// WantsReply reports whether a message of the kind needs a Reply.
+func (k Kind) WantsReply() bool {
+	return k == KindCall || k >= KindMonitor && k <= KindUnlink
+}
+
+// Answers reports whether a message of the kind answers another one, once.
+func (k Kind) Answers() bool { return k >= KindReply && k <= KindExited }
+
 // ParseKind returns the kind of that name, and whether there is one.
 func ParseKind(name string) (Kind, bool) {
 	for k := KindMessage; k <= lastKind; k++ {

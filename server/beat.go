@@ -12,8 +12,9 @@ type beat struct {
 	Clock     time.Time         `json:"clock"`
 	Shards    []ownedShard      `json:"shards,omitempty"`
 	Sent      map[string]uint64 `json:"sent,omitempty"` // packets, by node
-	Full      bool              `json:"full,omitempty"` // Processes is meant
+	Full      bool              `json:"full,omitempty"` // Processes and Exported are meant
 	Processes []string          `json:"processes,omitempty"`
+	Exported  []string          `json:"exported,omitempty"`
 	Yields    bool              `json:"yields,omitempty"`  // it wants no shards any more
 	Leaving   bool              `json:"leaving,omitempty"` // it is gone
 	Mailboxes int64             `json:"mailboxes"`
@@ -46,7 +47,8 @@ func (c *cluster) sendBeat(full, leaving bool) {
 		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(),
 	}
 	if full {
-		b.Processes = s.processes.names()
+		b.Processes = append(s.processes.names(), s.callers.name)
+		b.Exported = s.exports.all()
 	}
 	if !leaving && sure { // or others may have them
 		b.Shards = c.server.ownedShards()
@@ -94,10 +96,10 @@ func (c *cluster) takeBeat(from string, text []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !b.Full {
-		b.Processes = n.beat.Processes
+		b.Processes, b.Exported = n.beat.Processes, n.beat.Exported
 	}
 	same := slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since }) &&
-		slices.Equal(b.Processes, n.beat.Processes)
+		slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
 	n.beat, n.heard = b, time.Now()
 	if !same {
 		c.reroute()

@@ -32,6 +32,7 @@ type box struct {
 	visible uint64        // messages up to here are stored, and may be read
 	sub     *Subscription // nil while it sleeps
 	why     error         // set once it ended
+	detail  []byte        // of an exit, JSON
 	stopped bool          // the server shuts down: read on, but nothing is added
 }
 
@@ -201,6 +202,9 @@ func (b *box) end(why error, still func() bool) (*commit, error) {
 	}
 	if b.ending == nil {
 		r := mailbox.Record{Type: mailbox.Ended, Mailbox: b.id, Reason: reasons[why]}
+		if why == ErrExited {
+			r.Detail = b.detail
+		}
 		b.ending = b.log.addThen(&r, func() { b.finish(why, func() bool { return true }) })
 	}
 	return b.ending, nil
@@ -219,6 +223,7 @@ func (b *box) finish(why error, still func() bool) error {
 	}
 	b.why = why
 	_, bytes := b.mail.Len()
+	telling := tellings(why, b.detail, b.mail.Watches(), b.mail.Calls())
 	b.mail.Close()
 	sub := b.sub
 	b.sub = nil
@@ -233,8 +238,12 @@ func (b *box) finish(why error, still func() bool) error {
 	if sub != nil {
 		sub.reader.End(why)
 	}
+	s.notices.add(notice{s, telling, b.told})
 	return nil
 }
+
+// told stores that who watched the mailbox was told of its end.
+func (b *box) told() { b.note(&mailbox.Record{Type: mailbox.Told}) }
 
 // over returns why the mailbox can't be changed any more, or not now; mu is held.
 func (b *box) over() error {

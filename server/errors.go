@@ -6,6 +6,7 @@ import "errors"
 var (
 	ErrExpired      = errors.New("mailbox expired: it slept too long")
 	ErrClosed       = errors.New("mailbox closed by its owner")
+	ErrExited       = errors.New("ended by somebody who had the right")
 	ErrGone         = errors.New("no such mailbox or process here, any more")
 	ErrTakenOver    = errors.New("another reader took over this mailbox")
 	ErrFull         = errors.New("the process's queue is full")
@@ -20,3 +21,8 @@ var (
 	ErrEnvelope     = errors.New("malformed envelope")
 	ErrTTL          = errors.New("time to live out of range")
 )
+
+// hasEnded reports whether err says that a mailbox or process is no more.
+func hasEnded(err error) bool {
+	return errors.Is(err, ErrClosed) || errors.Is(err, ErrExpired) || errors.Is(err, ErrExited) || errors.Is(err, ErrGone)
+}

@@ -17,7 +17,7 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if s.cluster != nil && s.processes.isSingle(name) {
 		return s.toSingle(ctx, name, msg)
 	}
-	err := s.queueFor(ctx, name, msg)
+	err := s.forProcess(ctx, name, msg)
 	if err == nil || s.cluster == nil || !errors.Is(err, ErrGone) && !errors.Is(err, ErrFull) {
 		return Posted{}, err
 	}
@@ -54,7 +54,7 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message)
 		return Posted{}, err
 	}
 	if n == nil {
-		return Posted{}, s.queueFor(ctx, name, msg)
+		return Posted{}, s.forProcess(ctx, name, msg)
 	}
 	if err := s.cluster.reach(); err != nil {
 		return Posted{}, err
@@ -83,7 +83,7 @@ func (n *node) takeForProcess(r *pack.Reader) {
 	}
 	msg.Body = slices.Clone(msg.Body)
 	select {
-	case n.work <- func() { n.answer(call, nil, n.cluster.server.queueFor(fromOutside, name, msg)) }:
+	case n.work <- func() { n.answer(call, nil, n.cluster.server.forProcess(fromOutside, name, msg)) }:
 	default:
 		n.answer(call, nil, ErrFull)
 	}

@@ -137,6 +137,20 @@ func (n *node) close(id uuid.UUID) error {
 	return err
 }
 
+func (n *node) watch(id uuid.UUID, w *mailbox.Watch, remove bool) error {
+	r := mailbox.Record{Type: mailbox.Watched, Mailbox: id, Watch: *w}
+	if remove {
+		r.Type = mailbox.Unwatched
+	}
+	_, err := n.ask(isWatch, r.AppendTo).wait()
+	return err
+}
+
+func (n *node) exit(id uuid.UUID, detail []byte) error {
+	_, err := n.ask(isExit, func(b []byte) []byte { return pack.AppendString(append(b, id[:]...), detail) }).wait()
+	return err
+}
+
 func (n *node) describe(id uuid.UUID) (config json.RawMessage, start mailbox.Cursor, err error) {
 	answer, err := n.ask(isDescribe, func(b []byte) []byte { return append(b, id[:]...) }).wait()
 	if err != nil {
@@ -163,7 +177,9 @@ func (n *node) frames(r *pack.Reader) {
 			n.takeForProcess(r)
 		case isOpen:
 			later = append(later, n.takeOpen(r))
-		case isAck, isClose, isDescribe:
+		case isWatch:
+			later = append(later, n.takeWatch(r))
+		case isAck, isClose, isDescribe, isExit:
 			later = append(later, n.takeAction(kind, r))
 		case isSubscribe:
 			n.takeSubscribe(r)
@@ -249,8 +265,12 @@ func (n *node) takeAction(kind byte, r *pack.Reader) asked {
 	a := asked{call: r.Uint()}
 	id := readID(r)
 	var cursor mailbox.Cursor
-	if kind == isAck {
+	var detail []byte
+	switch kind {
+	case isAck:
 		cursor = readCursor(r)
+	case isExit:
+		detail = slices.Clone(r.Bytes(r.Uint()))
 	}
 	b, err := n.cluster.server.box(id)
 	if err != nil {
@@ -263,9 +283,28 @@ func (n *node) takeAction(kind byte, r *pack.Reader) asked {
 		a.err, a.wait = err, func() ([]byte, error) { return nil, stored.wait() }
 	case isClose:
 		a.wait = func() ([]byte, error) { return nil, b.close() }
+	case isExit:
+		a.wait = func() ([]byte, error) { return nil, b.exit(detail) }
 	case isDescribe:
 		a.wait = b.described
 	}
+	return a
+}
+
+// takeWatch lets the owner of a mailbox be watched for another node.
+func (n *node) takeWatch(r *pack.Reader) asked {
+	a := asked{call: r.Uint()}
+	record := readRecord(r)
+	if r.Failed {
+		return a
+	}
+	b, err := n.cluster.server.box(record.Mailbox)
+	if err != nil {
+		a.err = err
+		return a
+	}
+	stored, err := b.watch(&record.Watch, record.Type == mailbox.Unwatched)
+	a.err, a.wait = err, func() ([]byte, error) { return nil, stored.wait() }
 	return a
 }
 

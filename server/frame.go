@@ -31,6 +31,8 @@ import (
 //	isUnsubscribe  subscription
 //	isPush         subscription number-of-items item*   item = missing and the seq of the last one, or 0 and a Kept record
 //	isEnd          subscription error
+//	isWatch        call record                          a Watched or Unwatched one
+//	isExit         call mailbox:16 detail
 //	isReset                                             a packet got lost: all calls and subscriptions end
 const (
 	isBeat   = 'b'
@@ -49,13 +51,15 @@ const (
 	isPush
 	isEnd
 	isReset
+	isWatch
+	isExit
 )
 
 // remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.
 var remoteErrors = []error{
 	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
 	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
-	address.ErrInvalid,
+	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched,
 }
 
 // remoteError is an error of another node.

@@ -17,7 +17,8 @@ type history struct {
 	owner  [shardCount]string             // lanes; empty for none
 	boxes  [shardCount]map[uuid.UUID]*box // nil where it was not asked for
 	ended  []ended
-	paused [shardCount]time.Time // the clock of the last owner, when it was owner last
+	untold map[uuid.UUID][]telling // of the ends of mailboxes that may not have been told
+	paused [shardCount]time.Time   // the clock of the last owner, when it was owner last
 	seen   mailbox.Replayed
 }
 
@@ -29,7 +30,7 @@ type ended struct {
 // readHistory reads the log from its beginning.
 func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint8) (*history, error) {
 	for {
-		h := &history{server: s}
+		h := &history{server: s, untold: make(map[uuid.UUID][]telling)}
 		for _, i := range shards {
 			h.boxes[i] = make(map[uuid.UUID]*box)
 		}
@@ -109,7 +110,16 @@ func (h *history) change(r *mailbox.Record, at time.Time) error {
 		b.mail = mailbox.Restore(&h.server.limits, r, at)
 	case r.Type == mailbox.Ended:
 		delete(boxes, id)
-		h.ended = append(h.ended, ended{id, reasonOf(r.Reason)})
+		why := reasonOf(r.Reason)
+		h.ended = append(h.ended, ended{id, why})
+		if b == nil {
+			break
+		}
+		if all := tellings(why, r.Detail, b.mail.Watches(), b.mail.Calls()); len(all) > 0 {
+			h.untold[id] = all
+		}
+	case r.Type == mailbox.Told:
+		delete(h.untold, id)
 	case b == nil:
 		// restated further on, or ended before: the log was trimmed in between
 	default:
@@ -119,7 +129,7 @@ func (h *history) change(r *mailbox.Record, at time.Time) error {
 }
 
 // reasons are what the log keeps of why a mailbox ended.
-var reasons = map[error]mailbox.Reason{ErrClosed: mailbox.Closed, ErrExpired: mailbox.Expired}
+var reasons = map[error]mailbox.Reason{ErrClosed: mailbox.Closed, ErrExpired: mailbox.Expired, ErrExited: mailbox.Exited}
 
 func reasonOf(r mailbox.Reason) error {
 	for why, reason := range reasons {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,6 +126,11 @@ func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err er
 	}
 	for _, e := range h.ended {
 		s.gone.add(e.id, e.why)
+	}
+	for id, all := range h.untold {
+		if slices.Contains(won, shardOf(id)) {
+			s.notices.add(notice{s, all, func() { j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id}) }})
+		}
 	}
 	if h.seen.Records > 1 {
 		j.written.Add(int64(h.seen.Bytes + h.seen.Entries*entryCost))

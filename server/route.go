@@ -8,12 +8,13 @@ import (
 type routes struct {
 	shards    [shardCount]*node
 	processes map[string][]*node
+	exported  map[string]bool
 }
 
 // reroute makes routes of what the nodes told; mu is held. Of two that say that they own a shard, the one is right
 // that claimed it later.
 func (c *cluster) reroute() {
-	r := &routes{processes: make(map[string][]*node)}
+	r := &routes{processes: make(map[string][]*node), exported: make(map[string]bool)}
 	var since [shardCount]uint64
 	for _, n := range c.nodes {
 		for _, o := range n.beat.Shards {
@@ -23,6 +24,9 @@ func (c *cluster) reroute() {
 		}
 		for _, name := range n.beat.Processes {
 			r.processes[name] = append(r.processes[name], n)
+		}
+		for _, name := range n.beat.Exported {
+			r.exported[name] = true
 		}
 	}
 	c.routes.Store(r)

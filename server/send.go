@@ -37,11 +37,11 @@ func (l *Letter) check(limits *mailbox.Limits) error {
 	if l.Trace != "" && !traceparent.MatchString(l.Trace) {
 		return fmt.Errorf("%w: trace: want a W3C traceparent", ErrEnvelope)
 	}
-	if l.Kind != mailbox.KindMessage && l.Ref == "" {
-		return fmt.Errorf("%w: a %v needs a ref", ErrEnvelope, l.Kind)
+	if l.Kind != mailbox.KindMessage && l.Kind != mailbox.KindExit && l.Ref == "" {
+		return fmt.Errorf("%w: kind %v needs a ref", ErrEnvelope, l.Kind)
 	}
-	if l.Kind == mailbox.KindCall && l.Reply == "" {
-		return fmt.Errorf("%w: a call needs a reply address", ErrEnvelope)
+	if l.Kind.WantsReply() && l.Reply == "" {
+		return fmt.Errorf("%w: kind %v needs a reply address", ErrEnvelope, l.Kind)
 	}
 	if l.Reply != "" {
 		if _, err := address.Parse(l.Reply); err != nil {
@@ -127,14 +127,13 @@ func (p *Posted) Wait() (Reader, error) {
 func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Posted, error) {
 	var none Posted
 	now := s.clock.now()
-	right := address.Send
-	if l.Kind == mailbox.KindCall {
-		right = address.Call
-	}
-	if err := g.Permit(right, time.Now()); err != nil {
+	if err := g.Permit(rightFor(l.Kind), time.Now()); err != nil {
 		return none, err
 	}
 	if err := l.check(&s.limits); err != nil {
+		return none, err
+	}
+	if err := permitKind(g, l); err != nil {
 		return none, err
 	}
 	if err := s.limits.CheckBody(l.Body); err != nil {
@@ -146,6 +145,9 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 	if s.bytes.Load()+int64(len(l.Body)) > s.maxBytes {
 		return none, ErrOverloaded
 	}
+	if l.Kind >= mailbox.KindMonitor {
+		return s.request(ctx, g, l)
+	}
 	msg := mailbox.Message{Body: bytes.Clone(l.Body)}
 	mailbox.OneLine(msg.Body)
 	if l.TTL != 0 {
@@ -156,14 +158,19 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 		meta := l.Meta
 		msg.Meta = &meta
 	}
+	name := mailbox.HashName(l.Name)
+	if g.IsReply() {
+		name = mailbox.HashAnswer(l.Ref)
+	}
+	return s.place(ctx, g, msg, name)
+}
+
+// place puts a message where it belongs, on whatever node.
+func (s *Server) place(ctx context.Context, g *address.Grant, msg mailbox.Message, name mailbox.NameHash) (Posted, error) {
 	if g.Kind() == address.Process {
 		return s.toProcess(ctx, string(g.Name()), msg)
 	}
-	var name mailbox.NameHash
-	if l.Name != "" {
-		name = mailbox.HashName(l.Name)
-	}
-	posted, err := s.append(g.Mailbox(), msg, name, now)
+	posted, err := s.append(g.Mailbox(), msg, name, s.clock.now())
 	if errors.Is(err, errElsewhere) {
 		return s.forward(g.Mailbox(), msg, name)
 	}
@@ -196,6 +203,9 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 	b.server.account(after - before) // a message that was refused may have made others go
 	if err != nil {
 		return Posted{}, err
+	}
+	if !stored && msg.Meta != nil && msg.Meta.Kind.Answers() {
+		return Posted{}, ErrReplied
 	}
 	if b.log != nil {
 		return b.post(msg, name, at.Seq, stored), nil

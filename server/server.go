@@ -55,6 +55,10 @@ type Server struct {
 	shards    [shardCount]shard
 	processes processes
 	gone      gone
+	notices   notices
+	watchers  watchers // of processes
+	callers   callers
+	exports   exports
 
 	counters  counters
 	mailboxes atomic.Int64
@@ -111,6 +115,9 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.processes.init()
+	if err := s.callers.init(s.keys); err != nil {
+		return nil, err
+	}
 	s.counters.init()
 	s.SetConfig(struct{}{})
 	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
@@ -167,6 +174,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.processes.finish(ctx)
 	s.stop.Do(func() {
 		close(s.done)
+		s.notices.end()
 		s.background.Wait()
 		if s.cluster != nil {
 			err = errors.Join(err, s.cluster.yield(ctx))

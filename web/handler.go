@@ -141,6 +141,8 @@ func (h *Handler) routes() *mux.Router {
 	h.add(r, h.prefix+"/ack", methods{"POST": h.ack})
 	h.add(r, h.prefix+"/send", methods{"POST": h.sendMany})
 	h.add(r, h.prefix+"/send/{address:.*}", methods{"POST": h.send})
+	h.add(r, h.prefix+"/call/{address:.*}", methods{"POST": h.call})
+	h.add(r, h.prefix+"/whereis/{name:.*}", page(h.whereis))
 	h.add(r, h.prefix+"/cluster", page(h.forOperators(h.cluster)))
 	h.add(r, h.prefix+"/client.js", page(script("client.js")))
 	h.add(r, h.prefix+"/client.global.js", page(script("client.global.js")))

@@ -104,8 +104,8 @@ func setKind(l *line, value []byte) error {
 		return err
 	}
 	kind, ok := mailbox.ParseKind(name)
-	if !ok {
-		return malformedLine(`kind: want "message", "call" or "reply"`)
+	if !ok || kind == mailbox.KindDown || kind == mailbox.KindExited {
+		return malformedLine("kind: want message, call, reply, failure, monitor, demonitor, link, unlink or exit")
 	}
 	l.letter.Kind = kind
 	return nil

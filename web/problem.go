@@ -25,7 +25,11 @@ var kinds = []struct {
 	{server.ErrRefused, problem.Refused, 0},
 	{server.ErrExpired, problem.Expired, 0},
 	{server.ErrClosed, problem.Closed, 0},
+	{server.ErrExited, problem.Closed, 0},
 	{server.ErrGone, problem.Gone, 0},
+	{server.ErrReplied, problem.Replied, 0},
+	{server.ErrCallFailed, problem.CallFailed, 0},
+	{server.ErrCallTimeout, problem.CallTimeout, 0},
 	{server.ErrTakenOver, problem.TakenOver, 0},
 	{server.ErrNotAMailbox, problem.MissingRight, 0},
 	{server.ErrFull, problem.Full, time.Second},
@@ -34,6 +38,7 @@ var kinds = []struct {
 	{server.ErrOverloaded, problem.Overloaded, 5 * time.Second},
 	{server.ErrShuttingDown, problem.ShuttingDown, 2 * time.Second},
 	{mailbox.ErrFull, problem.Full, time.Second},
+	{mailbox.ErrWatched, problem.Full, 5 * time.Second},
 	{mailbox.ErrTooLarge, problem.TooLarge, 0},
 	{mailbox.ErrEmptyBody, problem.EmptyBody, 0},
 	{mailbox.ErrUTF8, problem.InvalidUTF8, 0},
@@ -48,6 +53,7 @@ var kinds = []struct {
 	{address.ErrRight, problem.MissingRight, 0},
 	{address.ErrTooLarge, problem.TooLarge, 0},
 	{address.ErrType, problem.TypeNotAllowed, 0},
+	{address.ErrReply, problem.NotAReplyAddress, 0},
 }
 
 // toProblem finds the problem of an error. One that is not in the table is a fault of ours, and is not shown.
@@ -56,12 +62,28 @@ func toProblem(err error) *problem.Problem {
 	if errors.As(err, &p) {
 		return p
 	}
+	var f *server.Failure
+	if errors.As(err, &f) {
+		return ofFailure(f)
+	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
 			return &problem.Problem{Kind: k.kind, Detail: err.Error(), RetryAfter: k.retry}
 		}
 	}
 	return &problem.Problem{Kind: problem.Internal}
+}
+
+// ofFailure is the problem that a callee's failure says. Any status that is no error's is taken for a failed call.
+func ofFailure(f *server.Failure) *problem.Problem {
+	if f.Status < 400 || f.Status > 599 {
+		return &problem.Problem{Kind: problem.CallFailed, Detail: f.Detail}
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // our own type
+	}
+	return problem.Parse(f.Status, text)
 }
 
 // refuse answers with the problem of err.

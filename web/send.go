@@ -37,28 +37,39 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) post(to string, r *http.Request, b *body) (posted server.Posted, err error) {
-	if typ := r.Header.Get("Content-Type"); !jsonType(typ) {
-		return posted, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
-	}
-	letter := server.Letter{Name: r.Header.Get("Idempotency-Key")}
-	letter.Trace = r.Header.Get("Traceparent")
-	if ttl := r.Header.Get("Ttl"); ttl != "" {
-		d, err := parseTTL(ttl)
-		if err != nil {
-			return posted, err
-		}
-		letter.TTL = d
-	}
-	limits := h.office.Limits()
-	if err := b.read(r, limits.Body); err != nil {
+	letter, err := h.letter(r, b)
+	if err != nil {
 		return posted, err
 	}
-	letter.Body = b.b
 	posted, err = h.office.Post(to, &letter)
-	if errors.Is(err, server.ErrEnvelope) { // of an envelope's members, a header gives no other
-		err = malformed("Traceparent: want one as W3C Trace Context has it")
+	return posted, ofHeaders(err)
+}
+
+// ofHeaders says what is wrong with the headers of a letter: of an envelope's members, they give no other.
+func ofHeaders(err error) error {
+	if errors.Is(err, server.ErrEnvelope) {
+		return malformed("Traceparent: want one as W3C Trace Context has it")
 	}
-	return posted, err
+	return err
+}
+
+// letter is what a request carries, read into b.
+func (h *Handler) letter(r *http.Request, b *body) (letter server.Letter, err error) {
+	if typ := r.Header.Get("Content-Type"); !jsonType(typ) {
+		return letter, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
+	}
+	letter.Name = r.Header.Get("Idempotency-Key")
+	letter.Trace = r.Header.Get("Traceparent")
+	if ttl := r.Header.Get("Ttl"); ttl != "" {
+		if letter.TTL, err = parseTTL(ttl); err != nil {
+			return letter, err
+		}
+	}
+	if err := b.read(r, h.office.Limits().Body); err != nil {
+		return letter, err
+	}
+	letter.Body = b.b
+	return letter, nil
 }
 
 // jsonType reports whether a body of that content type is taken for JSON.

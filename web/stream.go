@@ -209,7 +209,7 @@ func goodbye(why error) []byte {
 		return byeEvent("moved", spread(50*time.Millisecond, time.Second))
 	case errors.Is(why, server.ErrTakenOver):
 		return byeEvent("taken-over", 0)
-	case errors.Is(why, server.ErrClosed):
+	case errors.Is(why, server.ErrClosed), errors.Is(why, server.ErrExited):
 		return byeEvent("closed", 0)
 	}
 	return byeEvent("expired", 0)

@@ -1,0 +1,367 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// Down says why a mailbox or process ended: the body of messages of kind down and exited.
+type Down struct {
+	Reason string `json:"reason"` // normal, closed, expired, exit, crashed or gone
+	Detail any    `json:"detail,omitempty"`
+}
+
+// downOf is what the watchers of a mailbox are told.
+func downOf(why error, detail []byte) Down {
+	d := Down{Reason: "gone"}
+	switch {
+	case errors.Is(why, ErrClosed):
+		d.Reason = "closed"
+	case errors.Is(why, ErrExpired):
+		d.Reason = "expired"
+	case errors.Is(why, ErrExited):
+		d.Reason = "exit"
+	}
+	if detail != nil {
+		d.Detail = json.RawMessage(detail)
+	}
+	return d
+}
+
+// rightFor is what a capability must allow for a message of that kind.
+func rightFor(kind mailbox.Kind) address.Rights {
+	switch kind {
+	case mailbox.KindCall:
+		return address.Call
+	case mailbox.KindMonitor, mailbox.KindDemonitor:
+		return address.Monitor
+	case mailbox.KindLink, mailbox.KindUnlink:
+		return address.Link
+	case mailbox.KindExit:
+		return address.Exit
+	}
+	return address.Send
+}
+
+// permitKind sees to it that what answers comes through a reply address, and nothing else does.
+func permitKind(g *address.Grant, l *Letter) error {
+	switch l.Kind {
+	case mailbox.KindReply, mailbox.KindFailure:
+		return g.PermitReply(l.Ref)
+	case mailbox.KindDown, mailbox.KindExited:
+		return fmt.Errorf("%w: kind %v is the server's to send", ErrEnvelope, l.Kind)
+	}
+	if g.IsReply() {
+		return address.ErrReply
+	}
+	return nil
+}
+
+// request does what a message asks of the server: to watch its target, or to end it.
+func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Posted, error) {
+	if g.Kind() == address.Process {
+		return s.toProcess(ctx, string(g.Name()), mailbox.Message{Body: l.Body, Meta: &l.Meta})
+	}
+	id := g.Mailbox()
+	if l.Kind == mailbox.KindExit {
+		return Posted{}, s.exit(id, l.Body)
+	}
+	w, err := s.watchOf(&l.Meta)
+	if err != nil {
+		return Posted{}, err
+	}
+	remove := l.Kind == mailbox.KindDemonitor || l.Kind == mailbox.KindUnlink
+	err = s.watch(id, &w, remove)
+	switch {
+	case remove && hasEnded(err):
+		return Posted{}, nil
+	case hasEnded(err):
+		s.notices.add(notice{s, []telling{tellingOf(&w, downOf(err, nil))}, nil})
+		return Posted{}, nil
+	case err == nil && w.Link:
+		err = s.linkBack(id, &w, remove)
+	}
+	return Posted{}, err
+}
+
+// watchOf checks the reply address of what asks to watch.
+func (s *Server) watchOf(m *mailbox.Meta) (mailbox.Watch, error) {
+	w := mailbox.Watch{Link: m.Kind == mailbox.KindLink || m.Kind == mailbox.KindUnlink, Ref: m.Ref, Reply: m.Reply}
+	var g address.Grant
+	err := s.keys.Verify(&g, m.Reply)
+	if err == nil {
+		err = g.Permit(address.Send, time.Now())
+	}
+	if err == nil {
+		err = g.PermitReply(m.Ref)
+	}
+	if err != nil {
+		return w, fmt.Errorf("reply: %w", err)
+	}
+	if until, ends := g.Expires(); ends {
+		w.Until = until.Unix()
+	}
+	return w, nil
+}
+
+// watch adds a watch to a mailbox, on whatever node, or removes it.
+func (s *Server) watch(id uuid.UUID, w *mailbox.Watch, remove bool) error {
+	return s.at(id, func(b *box) error {
+		stored, err := b.watch(w, remove)
+		if err != nil {
+			return err
+		}
+		return stored.wait()
+	}, func(n *node) error { return n.watch(id, w, remove) })
+}
+
+func (b *box) watch(w *mailbox.Watch, remove bool) (*commit, error) {
+	if err := b.log.ready(); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.over(); err != nil {
+		return nil, err
+	}
+	if remove {
+		if b.mail.Unwatch(w) {
+			return b.note(&mailbox.Record{Type: mailbox.Unwatched, Watch: *w}), nil
+		}
+		return nil, nil
+	}
+	known, err := b.mail.CanWatch(w, b.server.clock.now())
+	switch {
+	case err != nil:
+		return nil, err
+	case known && b.log != nil:
+		return b.log.newest(), nil
+	case known:
+		return nil, nil
+	}
+	b.mail.Watch(*w)
+	return b.note(&mailbox.Record{Type: mailbox.Watched, Watch: *w}), nil
+}
+
+// linkBack lets the mailbox id know when the one ends that is linked to it, which is the target of the link's reply
+// address.
+func (s *Server) linkBack(id uuid.UUID, w *mailbox.Watch, remove bool) error {
+	key := s.keys.MailboxKey(id)
+	return s.linkBackTo(key.Address, w, remove)
+}
+
+// linkBackTo does so with what narrows the capability of the other end.
+func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, error), w *mailbox.Watch, remove bool) error {
+	caveats := []address.Caveat{address.Only(address.Send), address.Reply(w.Ref)}
+	if w.Until != 0 {
+		caveats = append(caveats, address.Expires(time.Unix(w.Until, 0)))
+	}
+	reply, err := narrow(caveats...)
+	if err != nil {
+		return fmt.Errorf("server: link: %w", err)
+	}
+	back := mailbox.Watch{Link: true, Until: w.Until, Ref: w.Ref, Reply: reply.String()}
+	var g address.Grant
+	if err := s.keys.Verify(&g, w.Reply); err != nil {
+		return err
+	}
+	if g.Kind() == address.Process {
+		err = s.watchers.change(string(g.Name()), &back, remove)
+	} else {
+		err = s.watch(g.Mailbox(), &back, remove)
+	}
+	if hasEnded(err) && !remove {
+		s.notices.add(notice{s, []telling{tellingOf(&back, downOf(err, nil))}, nil})
+		return nil
+	}
+	return err
+}
+
+// exit ends a mailbox on whatever node, for somebody who has the right.
+func (s *Server) exit(id uuid.UUID, detail []byte) error {
+	return s.at(id, func(b *box) error { return b.exit(detail) }, func(n *node) error { return n.exit(id, detail) })
+}
+
+// maxDetail is how long the reason of an exit may be, in bytes.
+const maxDetail = 1 << 10
+
+func (b *box) exit(detail []byte) error {
+	if len(detail) > maxDetail {
+		return fmt.Errorf("%w: the reason of an exit has %d bytes; want at most %d", ErrEnvelope, len(detail), maxDetail)
+	}
+	if err := b.log.ready(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	if b.why == nil && b.ending == nil {
+		b.detail = slices.Clone(detail)
+	}
+	b.mu.Unlock()
+	stored, err := b.end(ErrExited, func() bool { return true })
+	if err != nil {
+		return err
+	}
+	return stored.wait()
+}
+
+// telling is one message that says that something ended.
+type telling struct {
+	reply, ref string
+	kind       mailbox.Kind
+	body       []byte
+}
+
+func tellingOf(w *mailbox.Watch, d Down) telling {
+	kind := mailbox.KindDown
+	if w.Link {
+		kind = mailbox.KindExited
+	}
+	return telling{w.Reply, w.Ref, kind, mustMarshal(d)}
+}
+
+// tellings are those of the end of a mailbox: to who watches it, and to who called it and may wait for an answer.
+func tellings(why error, detail []byte, watches []mailbox.Watch, calls []*mailbox.Meta) []telling {
+	var all []telling
+	for i := range watches {
+		all = append(all, tellingOf(&watches[i], downOf(why, detail)))
+	}
+	for _, c := range calls {
+		all = append(all, telling{c.Reply, c.Ref, mailbox.KindFailure, mustMarshal(FailureOf(why))})
+	}
+	return all
+}
+
+func mustMarshal(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b, _ = json.Marshal(Down{Reason: "crashed", Detail: fmt.Sprint(v)}) // somebody's detail is no JSON
+	}
+	return b
+}
+
+// notice is what is to be told of one end; done is called once all were.
+type notice struct {
+	server   *Server
+	tellings []telling
+	done     func()
+}
+
+// notices tells who is to be told, one after the other, in a goroutine that lives while there is somebody.
+type notices struct {
+	mu      sync.Mutex
+	queue   []notice
+	running bool
+	ended   bool
+	idle    sync.WaitGroup
+}
+
+func (q *notices) add(n notice) {
+	if len(n.tellings) == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
+		return // who reads the log next tells it
+	}
+	q.queue = append(q.queue, n)
+	if !q.running {
+		q.running = true
+		q.idle.Add(1)
+		go q.run()
+	}
+}
+
+// end tells nobody any more.
+func (q *notices) end() {
+	q.mu.Lock()
+	q.ended, q.queue = true, nil
+	q.mu.Unlock()
+	q.idle.Wait()
+}
+
+func (q *notices) run() {
+	defer q.idle.Done()
+	for {
+		q.mu.Lock()
+		if len(q.queue) == 0 {
+			q.running = false
+			q.mu.Unlock()
+			return
+		}
+		n := q.queue[0]
+		q.queue[0] = notice{}
+		q.queue = q.queue[1:]
+		q.mu.Unlock()
+		n.tell()
+	}
+}
+
+func (n *notice) tell() {
+	told := true
+	for i := range n.tellings {
+		told = n.server.tellPatiently(&n.tellings[i]) && told
+	}
+	if told && n.done != nil {
+		n.done()
+	}
+}
+
+const (
+	// tellPatience is how long somebody is tried to be told who can't be reached.
+	tellPatience = 10 * time.Second
+	retryTell    = 200 * time.Millisecond
+)
+
+// tellPatiently reports whether somebody was told, or never can be.
+func (s *Server) tellPatiently(t *telling) bool {
+	for deadline := time.Now().Add(tellPatience); ; {
+		err := s.tell(t)
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, mailbox.ErrFull) && !errors.Is(err, ErrFull) {
+			return true
+		}
+		if time.Now().After(deadline) {
+			s.log.Warn("somebody could not be told of an end", "kind", t.kind, "error", err)
+			return false
+		}
+		select {
+		case <-time.After(retryTell):
+		case <-s.done:
+			return false
+		}
+	}
+}
+
+// tell sends through a reply address, which takes one answer and no second.
+func (s *Server) tell(t *telling) error {
+	var g address.Grant
+	if err := s.keys.Verify(&g, t.reply); err != nil {
+		return err
+	}
+	if err := g.Permit(address.Send, time.Now()); err != nil {
+		return err
+	}
+	if err := g.PermitReply(t.ref); err != nil {
+		return err
+	}
+	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref}}
+	posted, err := s.place(fromOutside, &g, msg, mailbox.HashAnswer(t.ref))
+	if err != nil {
+		return err
+	}
+	wake, err := posted.Wait()
+	if wake != nil {
+		wake.Wake()
+	}
+	return err
+}

@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// exports are the names that whereis tells to anybody.
+type exports struct {
+	mu    sync.RWMutex
+	names map[string]bool
+}
+
+// Export lets anybody find the process of that name, with [Server.Whereis] or over the wire, on every node. It need
+// not run yet.
+func (s *Server) Export(name string) error {
+	if _, err := s.keys.Process(name); err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, "~") {
+		return fmt.Errorf("server: export %q: names that begin with ~ are the server's own", name)
+	}
+	s.exports.mu.Lock()
+	defer s.exports.mu.Unlock()
+	if s.exports.names == nil {
+		s.exports.names = make(map[string]bool)
+	}
+	s.exports.names[name] = true
+	return nil
+}
+
+// Unexport takes that back. Addresses that were handed out stay valid.
+func (s *Server) Unexport(name string) {
+	s.exports.mu.Lock()
+	defer s.exports.mu.Unlock()
+	delete(s.exports.names, name)
+}
+
+// Whereis returns the address of the process that is exported under that name, by this node or another one, and
+// whether there is one.
+func (s *Server) Whereis(name string) (address.Address, bool) {
+	s.exports.mu.RLock()
+	exported := s.exports.names[name]
+	s.exports.mu.RUnlock()
+	if !exported && (s.cluster == nil || !s.cluster.routes.Load().exported[name]) {
+		return address.Address{}, false
+	}
+	addr, err := s.keys.Process(name)
+	return addr, err == nil
+}
+
+func (e *exports) all() []string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Sorted(maps.Keys(e.names))
+}
+
+// forProcess gives a message to the process of a name on this node. What is asked of the server itself does not get
+// into its queue.
+func (s *Server) forProcess(ctx context.Context, name string, msg mailbox.Message) error {
+	if name == s.callers.name {
+		return s.callers.take(&msg)
+	}
+	if m := msg.Meta; m != nil && m.Kind >= mailbox.KindMonitor {
+		return s.requestOfProcess(name, &msg)
+	}
+	return s.queueFor(ctx, name, msg)
+}
