@@ -2,6 +2,7 @@ package address
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 
 	"github.com/google/uuid"
@@ -104,6 +105,16 @@ func (k Key) Attenuate(caveats ...Caveat) (Key, error) {
 // Address returns the mailbox's address, narrowed by caveats: what its owner hands to others.
 func (k Key) Address(caveats ...Caveat) (Address, error) {
 	text, err := attenuate(k.text, append([]Caveat{Only(addressRights)}, caveats...))
+	return Address{text}, err
+}
+
+// AddressFor returns an address with the given rights, among them perhaps [Exit], which [Key.Address] leaves out. The
+// rights must be those of an address.
+func (k Key) AddressFor(r Rights, caveats ...Caveat) (Address, error) {
+	if r&^publicRights != 0 || r == 0 {
+		return Address{}, fmt.Errorf("address: rights %v: want some of %v", r, publicRights)
+	}
+	text, err := attenuate(k.text, append([]Caveat{Only(r)}, caveats...))
 	return Address{text}, err
 }
 

@@ -176,7 +176,16 @@ func TestSendManyErrors(t *testing.T) {
 		{` ` + to(` "body" : [1 , 2] `) + ` `, "202"},
 		{to(`"body":1,"kind":"message","ttl":60,"trace":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`), "202"},
 		{to(`"body":1,"kind":"call","ref":"7",` + reply), "202"},
-		{to(`"body":1,"kind":"reply","ref":"7"`), "202"},
+		{to(`"body":1,"kind":"reply","ref":"7"`), "403 not-a-reply-address"},
+		{to(`"body":1,"kind":"failure","ref":"7"`), "403 not-a-reply-address"},
+		{to(`"body":1,"kind":"down","ref":"7"`), "400 malformed-envelope"},
+		{to(`"body":1,"kind":"exited","ref":"7"`), "400 malformed-envelope"},
+		{to(`"body":1,"kind":"exit"`), "403 missing-right"},
+		{to(`"body":1,"kind":"monitor","ref":"7"`), "400 malformed-envelope"},
+		{to(`"body":1,"kind":"monitor","ref":"7",` + reply), "403 not-a-reply-address"},
+		{to(`"body":1,"kind":"demonitor",` + reply), "400 malformed-envelope"},
+		{to(`"body":1,"kind":"link","ref":"7"`), "400 malformed-envelope"},
+		{to(`"body":1,"kind":"unlink","ref":"7","reply":"gba_x"`), "400 malformed-envelope"},
 		{"", ""}, {"   ", ""}, {"\t\r", ""}, // blank
 		{to(`"body":1,"x":1`), "400 malformed-envelope"},
 		{to(`"id":"b","body":1,"Body":1`), "b 400 malformed-envelope"},
@@ -271,7 +280,7 @@ func TestEnvelopes(t *testing.T) {
 	trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	a := s.do("POST", "/_gb/send", fmt.Sprintf(`{"to":"%s","kind":"call","ref":"7","reply":"%s","body":{"x": 1},"trace":"%s"}
 {"to":"%s","kind":"reply","ref":"7","body":null}
-{"to":"%s","ref":"8","body":1}`, o.Address, o.Address, trace, o.Address, o.Address), "Content-Type", "application/jsonl")
+{"to":"%s","ref":"8","body":1}`, o.Address, o.Address, trace, replyAddress(t, o.opened, "7"), o.Address), "Content-Type", "application/jsonl")
 	if a.status != 200 || strings.Count(a.body, `{"status":202}`) != 3 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -433,7 +442,7 @@ func referenceLine(b []byte) (m reference, err error) {
 		if string(value) == "null" || field.IsZero() || name == "ttl" && m.TTL >= 1<<31 {
 			return m, fmt.Errorf("%s is empty", name)
 		}
-		if name == "kind" && *m.Kind != "message" && *m.Kind != "call" && *m.Kind != "reply" {
+		if name == "kind" && !slices.Contains([]string{"message", "call", "reply", "failure", "monitor", "demonitor", "link", "unlink", "exit"}, *m.Kind) {
 			return m, fmt.Errorf("unknown kind")
 		}
 	}
