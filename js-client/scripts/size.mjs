@@ -1,8 +1,8 @@
-// Fails if the client is above what a page should have to load: 6 KiB, minified and compressed.
+// Fails if the client is above what a page should have to load: 8 KiB, minified and compressed.
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 
-const LIMIT = 6 * 1024;
+const LIMIT = 8 * 1024;
 
 for (const file of ['client.js', 'client.global.js']) {
   const code = await readFile(new URL(`../dist/${file}`, import.meta.url));

@@ -165,7 +165,8 @@ function decode(text: string): Uint8Array<ArrayBuffer> {
   return token;
 }
 
-function encode(bytes: readonly number[]): string {
+/** base64url, without padding. */
+export function encode(bytes: readonly number[]): string {
   return btoa(String.fromCharCode(...bytes))
     .replace(/\+/g, '-')
     .replace(/\//g, '_')

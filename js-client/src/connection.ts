@@ -26,7 +26,8 @@ const WAKING = ['online', 'pageshow', 'visibilitychange'];
 export interface Owner {
   /** An `init` came, at each new stream. */
   onInit(init: Init): void;
-  onArrival(arrival: Arrival): void;
+  /** Whether the message goes to the program; if not, the next one tells of the gap before it. */
+  onArrival(arrival: Arrival): boolean;
   onGap(missing: number): void;
   onStatus(status: Status): void;
   /** A stream, or the attempt to begin one, failed; it will be tried again. */
@@ -122,8 +123,7 @@ export function connect(
           ...envelope,
           ...(missing && { gap: missing }),
         } as Envelope;
-        missing = 0;
-        owner.onArrival({ envelope: whole, cursor, size });
+        if (owner.onArrival({ envelope: whole, cursor, size })) missing = 0;
       },
       gap(count) {
         missing += count;

@@ -32,9 +32,11 @@ export type ErrorCode =
   | 'missing-right'
   | 'type-not-allowed'
   | 'unsupported-caveat'
+  | 'not-a-reply-address'
   | 'origin-not-allowed'
   | 'open-refused'
   | 'not-found'
+  | 'replied'
   | 'method-not-allowed'
   | 'not-acceptable'
   | 'unknown-cursor'
@@ -48,6 +50,10 @@ export type ErrorCode =
   | 'full'
   | 'too-many-opens'
   | 'internal'
+  /** The callee threw, or crashed on the call; `detail` is what it said. */
+  | 'call-failed'
+  /** No reply came in time. The callee may have handled the call all the same. */
+  | 'call-timeout'
   | 'shutting-down'
   | 'unavailable'
   | 'overloaded'
@@ -85,20 +91,28 @@ export function isLasting(error: GenBrowserError): boolean {
 /** Turns an answer that is not 2xx into an error: a problem (RFC 9457) where it is one. */
 export async function errorOf(response: Response): Promise<GenBrowserError> {
   const { status } = response;
-  let problem: { type?: unknown; title?: unknown; detail?: unknown; retryAfter?: unknown } = {};
+  const retryAfter = response.headers.get('retry-after');
+  let problem: unknown;
   try {
-    problem = Object(JSON.parse(await response.text()));
+    problem = JSON.parse(await response.text());
   } catch {
     // A proxy's page, or a body that broke off: the status is all there is.
   }
+  const answer = { retryAfter, ...Object(problem), status };
+  return problemOf(answer, 'unexpected-answer', `The server answered ${status}`);
+}
+
+/** Turns a problem (RFC 9457) into an error; what is none has this code and detail. */
+export function problemOf(value: unknown, otherwise: ErrorCode, detail: string): GenBrowserError {
+  const problem: { [member: string]: unknown } = Object(value);
   const [, code] = /^urn:gen-browser:(.+)$/.exec(String(problem.type)) ?? [];
   return new GenBrowserError(
-    code ?? 'unexpected-answer',
-    String(problem.detail ?? problem.title ?? `The server answered ${status}`),
+    code ?? otherwise,
+    String(problem.detail ?? problem.title ?? detail),
     undefined,
     {
-      status,
-      retryAfter: Number(problem.retryAfter ?? response.headers.get('retry-after')) || undefined,
+      status: Number(problem.status) || undefined,
+      retryAfter: Number(problem.retryAfter) || undefined,
     },
   );
 }

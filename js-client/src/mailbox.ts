@@ -15,8 +15,10 @@ export interface Arrival {
 export interface Queue extends Mailbox {
   /** @internal */
   push(arrival: Arrival): void;
+  /** @internal Takes the calls out that wait. */
+  calls(): Arrival[];
   /** @internal What arrived and was not taken is handed out still, unless it is to be dropped. */
-  end(closed: Closed, drop: boolean): void;
+  end(closed: Closed, drop: boolean): GenBrowserError;
 }
 
 interface Receiver {
@@ -148,6 +150,13 @@ export function createMailbox(
       }
     },
 
+    calls() {
+      const others = arrivals.filter(({ envelope }) => envelope.kind != 'call');
+      const calls = arrivals.filter(({ envelope }) => envelope.kind == 'call');
+      arrivals.splice(0, Infinity, ...others);
+      return calls;
+    },
+
     end(status, drop) {
       const { error, reason } = status;
       ended = new GenBrowserError(
@@ -159,6 +168,7 @@ export function createMailbox(
       if (drop) arrivals.length = 0;
       giveUp(ended);
       resolveClosed(status);
+      return ended;
     },
   };
   return mailbox;

@@ -1,4 +1,4 @@
-import { asNetworkError, bearer, request } from './request.js';
+import { bearer, request, textOf } from './request.js';
 import type { Init, Transport } from './transport.js';
 import type { Envelope } from './types.js';
 
@@ -20,11 +20,7 @@ export const poll: Transport = async (wire, { key, cursor }, listener, signal) =
       ...(cursor ? { 'last-event-id': cursor } : {}),
     };
     const response = await request(wire, path, { method, headers, cache: 'no-store', signal });
-    try {
-      return await response.text();
-    } catch (cause) {
-      throw asNetworkError(cause, signal);
-    }
+    return textOf(response, signal);
   }
 
   let opened = false;

@@ -59,21 +59,32 @@ export function asNetworkError(cause: unknown, signal?: AbortSignal | null): unk
     : new GenBrowserError('network', `The server can't be reached: ${cause}`, cause);
 }
 
-/** Like {@link request}, and gives up after `timeout` milliseconds. */
-export async function requestWithin(
+/** The text of an answer. Rejects as {@link request} does. */
+export async function textOf(response: Response, signal: AbortSignal): Promise<string> {
+  try {
+    return await response.text();
+  } catch (cause) {
+    throw asNetworkError(cause, signal);
+  }
+}
+
+/** Like {@link request}, and gives up after `timeout` milliseconds, in which the answer must be read as well. */
+export async function requestWithin<T = Response>(
   wire: Wire,
   path: string,
   init: Omit<RequestInit, 'signal'>,
   timeout: number,
   signal?: AbortSignal,
-): Promise<Response> {
+  read = (response: Response, _: AbortSignal): T | Promise<T> => response as T,
+): Promise<T> {
   const attempt = new AbortController();
   const stopTimer = after(timeout, () =>
     attempt.abort(new GenBrowserError('timeout', `No answer within ${timeout} ms`)),
   );
   const stopListening = onAbort(signal, reason => attempt.abort(reason));
   try {
-    return await request(wire, path, { ...init, signal: attempt.signal });
+    const response = await request(wire, path, { ...init, signal: attempt.signal });
+    return await read(response, attempt.signal);
   } finally {
     stopTimer();
     stopListening();

@@ -28,7 +28,8 @@ export async function send(
   );
 }
 
-function serialize(message: unknown): string {
+/** The JSON of a message. */
+export function serialize(message: unknown): string {
   let cause: unknown;
   try {
     const body = JSON.stringify(message);

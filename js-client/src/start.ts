@@ -1,12 +1,17 @@
 import { createAcks } from './acks.js';
+import { createAnswers } from './answer.js';
+import { createCalls } from './calls.js';
 import { connect, type Owner, type Position } from './connection.js';
 import { GenBrowserError } from './errors.js';
+import { lineOf, post } from './line.js';
 import { createMailbox } from './mailbox.js';
+import { createOrder } from './order.js';
 import { after, bearer, onAbort, requestWithin, type Wire } from './request.js';
 import { send } from './send.js';
 import { load } from './storage.js';
 import type { Init } from './transport.js';
 import type { Client, MailboxKey, StartOptions, Status } from './types.js';
+import { whereis } from './whereis.js';
 
 /** Milliseconds that closing a mailbox may take. */
 const CLOSE_WITHIN = 5_000;
@@ -50,11 +55,25 @@ export async function start<Config = unknown>(
   let keeping = false;
 
   const acks = createAcks(wire);
-  const mailbox = createMailbox(arrival => {
+  const order = createOrder(arrival => {
     cursor = arrival.cursor ?? cursor;
     acks.taken(arrival.cursor, arrival.size);
     save();
-  }, onError);
+  });
+  const mailbox = createMailbox(order.taken, onError);
+  const calls = createCalls(wire, () => (init as Init).address);
+  const answers = createAnswers(wire, assertOpen, mailbox.calls, order.taken);
+
+  function assertOpen() {
+    if (closing) throw new GenBrowserError('closed', 'The client is closed');
+  }
+
+  function whileOpen<T extends unknown[], R>(ask: (...args: T) => Promise<R>) {
+    return async (...args: T): Promise<R> => {
+      assertOpen();
+      return ask(...args);
+    };
+  }
 
   /** Runs a callback of the program, whose faults are its own. */
   function tell<T>(callback: ((value: T) => void) | undefined, value: T) {
@@ -82,7 +101,14 @@ export async function start<Config = unknown>(
         acks.open(next.limits, position.key ?? '', cursor);
         cursor ??= next.cursor;
       },
-      onArrival: mailbox.push,
+      onArrival(arrival) {
+        order.came(arrival);
+        // Before the mailbox, so that a handler that the mailbox waits for may itself wait for an answer.
+        const answer = calls.take(arrival.envelope);
+        if (answer) order.taken(arrival);
+        else if (!answers.take(arrival)) mailbox.push(arrival);
+        return !answer;
+      },
       onGap: missing => tell(options.onGap, missing),
       onError,
       onBreak(error) {
@@ -105,7 +131,7 @@ export async function start<Config = unknown>(
         if (next.state == 'closed') {
           stopWaiting();
           // The new reader gets what was not taken; so does the next one of a mailbox that is kept.
-          mailbox.end(next, keeping || next.reason == 'taken-over');
+          calls.end(mailbox.end(next, keeping || next.reason == 'taken-over'));
           acks.finish(false);
           if (!keeping && next.reason != 'taken-over' && next.reason != 'error')
             tell(() => store?.removeItem(name), undefined);
@@ -165,10 +191,18 @@ export async function start<Config = unknown>(
         listeners.add(listener);
         return () => listeners.delete(listener);
       },
-      async send(to, message, sendOptions) {
-        if (closing) throw new GenBrowserError('closed', 'The client is closed');
-        return send(wire, to, message, sendOptions);
-      },
+      send: whileOpen((to, message, sendOptions) => send(wire, to, message, sendOptions)),
+      call: whileOpen(calls.call) as Client['call'],
+      reply: answers.reply,
+      fail: answers.fail,
+      serve: answers.serve,
+      monitor: whileOpen(calls.monitor),
+      link: whileOpen(calls.link),
+      exit: whileOpen(async (to, reason, options) => {
+        const text = lineOf({ to, kind: 'exit' }, reason ?? null);
+        return post(wire, { text, done: ['closed', 'expired', 'gone'] }, options);
+      }),
+      whereis: whileOpen((exported, options) => whereis(wire, exported, options)),
       close({ keep = false } = {}) {
         closing ??= close(keep);
         return closing;

@@ -15,11 +15,15 @@ export type MailboxKey = string & { readonly [kind]: 'key' };
 export interface Envelope<T = unknown> {
   /** The message: any JSON value, `null`, `0`, `false` and `""` among them. */
   readonly body: T;
-  /** `message`, unless its sender said otherwise: `call` wants a reply, `reply` answers a call. */
-  readonly kind: 'message' | 'call' | 'reply' | (string & {});
-  /** What the reply to a call has to repeat, or which call a reply answers. */
+  /**
+   * `message`, unless its sender said otherwise: a `call` wants a reply (see `client.reply` and `client.serve`), and
+   * `exited` says that one who linked itself to this mailbox ended; its body is a {@link Down}. The answers to what
+   * this client asked for don't come as messages.
+   */
+  readonly kind: 'message' | 'call' | 'exited' | (string & {});
+  /** What the reply to a call repeats, or by which link an `exited` came. */
   readonly ref?: string;
-  /** Where the reply to a call goes. */
+  /** Where the reply to a call goes, and nothing else. */
   readonly reply?: Address;
   /** The labels of the address that was used, outermost last. */
   readonly via?: readonly string[];
@@ -105,6 +109,47 @@ export interface SendOptions {
   readonly keepalive?: boolean;
 }
 
+export interface CallOptions {
+  /** Milliseconds until `call` rejects with `call-timeout`, trying to reach the server until then. Default 10,000. */
+  readonly timeout?: number;
+  /** Gives up waiting. The call may be handled all the same. */
+  readonly signal?: AbortSignal;
+}
+
+export interface RequestOptions {
+  /** Milliseconds until it rejects, trying to reach the server until then. Default 30,000. */
+  readonly timeout?: number;
+  /** Gives up. It may have been done all the same. */
+  readonly signal?: AbortSignal;
+}
+
+/** How a mailbox or a process ended. */
+export interface Down {
+  /**
+   * `normal` and `crashed` of processes; `closed` by its owner, `expired` because nobody read it, `exit` by somebody
+   * who may; `gone` if nobody knows.
+   */
+  readonly reason: 'normal' | 'closed' | 'expired' | 'exit' | 'crashed' | 'gone' | (string & {});
+  /** With `exit`: what was said as the reason. With `crashed`: how. */
+  readonly detail?: unknown;
+}
+
+/** A monitor: tells when a mailbox or a process ends. */
+export interface Monitor {
+  /** Resolves when the other has ended, and rejects when this client's own mailbox has, so that nobody can tell. */
+  readonly down: Promise<Down>;
+  /** Takes the monitor back: `down` stays pending. */
+  stop(options?: RequestOptions): Promise<void>;
+}
+
+/** A link: each end is told when the other ends. */
+export interface Link {
+  /** Resolves when the other has ended, and rejects when this client's own mailbox has. */
+  readonly exited: Promise<Down>;
+  /** Takes the link back, at both ends: `exited` stays pending. */
+  unlink(options?: RequestOptions): Promise<void>;
+}
+
 export interface ReceiveOptions {
   /** Milliseconds until `receive` rejects with `timeout`; 0 takes what is there already. Default: never. */
   readonly timeout?: number;
@@ -167,6 +212,50 @@ export interface Client<Config = unknown> {
    * `expired` (the receiver is), `too-large`, `unserializable`, `network`, `timeout` and so on.
    */
   send(to: Address, message: unknown, options?: SendOptions): Promise<void>;
+  /**
+   * Sends a message that wants a reply, and resolves with that. The reply comes to this client's mailbox, so that it
+   * survives a cut connection, and past what waits there, so that a handler may wait for it.
+   *
+   * @throws GenBrowserError, always as a rejection. `call-timeout`; `call-failed` (the callee threw); `closed`,
+   * `expired` and `gone` (the callee is, or became it meanwhile); `refused` and what else a callee fails with; what
+   * `send` rejects with; `unsupported` in a page without WebCrypto (neither https nor localhost).
+   */
+  call<T = unknown>(to: Address, message: unknown, options?: CallOptions): Promise<T>;
+  /**
+   * Answers an envelope of kind `call`; no value is `null`.
+   *
+   * @throws GenBrowserError as a rejection: `replied` (it has an answer), `capability-expired` (the caller's time is
+   * over), and what `send` rejects with.
+   */
+  reply(call: Envelope, value?: unknown, options?: RequestOptions): Promise<void>;
+  /** Answers a call with a failure: `call-failed` and the error's message, or a GenBrowserError's code and detail. */
+  fail(call: Envelope, error: unknown, options?: RequestOptions): Promise<void>;
+  /**
+   * Answers every call with what `handler` returns or resolves with. What it throws becomes the failure `call-failed`
+   * with the error's message; a GenBrowserError `refused` stays one. Calls are handed over in their order, the next
+   * one while an earlier one is still waited for. Other messages go to the mailbox, and so do calls if nobody serves.
+   *
+   * @returns what ends that.
+   * @throws GenBrowserError `busy` (calls are served already).
+   */
+  serve<T = unknown>(handler: Handler<T>): () => void;
+  /**
+   * Asks to be told when a mailbox or a process ends, which is at once if it did. Resolves when the server accepted
+   * that. The other one is not told. It lasts as long as this client's mailbox.
+   */
+  monitor(to: Address, options?: RequestOptions): Promise<Monitor>;
+  /**
+   * Links this client's mailbox with a mailbox or a process: when either ends, the other one is told. Who did not make
+   * the link gets an envelope of kind `exited`, whose body is a {@link Down}.
+   */
+  link(to: Address, options?: RequestOptions): Promise<Link>;
+  /**
+   * Ends a mailbox or a process, for any reason that has JSON. It needs the exit right: an owner hands it out by
+   * `attenuate(client.key, { rights: ['exit'] })`.
+   */
+  exit(to: Address, reason?: unknown, options?: RequestOptions): Promise<void>;
+  /** The address of the process that the server's operator exported under that name; `undefined` if there is none. */
+  whereis(name: string, options?: RequestOptions): Promise<Address | undefined>;
   /**
    * Closes the mailbox: its address is dead from then on. With `keep` it only stops reading, so that the mailbox
    * can be resumed by its key (or from the storage); messages that were not taken come again then. Resolves when

@@ -3,9 +3,12 @@ import {
   type Address,
   attenuate,
   type Client,
+  type Down,
   type Envelope,
   isAddress,
+  type Link,
   type MailboxKey,
+  type Monitor,
   type Status,
 } from 'gen-browser';
 
@@ -29,6 +32,22 @@ export async function types(client: Client<{ greeting: string }>, text: string):
 
   const typed: { from: Address } = await client.mailbox.receive<{ from: Address }>();
   client.mailbox.handle<number>((body, envelope: Envelope<number>) => body + envelope.body);
+
+  const { sum } = await client.call<{ sum: number }>(client.address, [1, 2], { timeout: 100 });
+  // @ts-expect-error A string is not an address, for a call either.
+  await client.call(text, sum);
+  const stop: () => void = client.serve<number>(async (n, call: Envelope<number>) => n + call.body);
+  const monitor: Monitor = await client.monitor(client.address);
+  const { reason }: Down = await monitor.down;
+  if (reason == 'exit') stop();
+  const link: Link = await client.link(client.address, { signal: AbortSignal.abort() });
+  // @ts-expect-error What is monitored goes down, what is linked exits.
+  link.down;
+  const found = await client.whereis('lobby');
+  // @ts-expect-error There may be no such process.
+  await client.exit(found, { why: 'enough' });
+  if (found) await client.exit(found, { why: 'enough' });
+  await attenuate(client.address, { rights: ['send'], reply: 'r1' });
 
   const status: Status = client.status;
   if (status.state == 'closed' && status.reason == 'error') throw status.error;

@@ -29,3 +29,5 @@ export declare function isAddress(value: unknown): value is Address;
  */
 export declare function attenuate(capability: Address, restriction: Restriction): Promise<Address>;
 export declare function attenuate(capability: MailboxKey, restriction: Restriction): Promise<Address | MailboxKey>;
+/** base64url, without padding. */
+export declare function encode(bytes: readonly number[]): string;

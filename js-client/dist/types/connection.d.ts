@@ -7,7 +7,8 @@ import type { Closed, Status } from './types.js';
 export interface Owner {
     /** An `init` came, at each new stream. */
     onInit(init: Init): void;
-    onArrival(arrival: Arrival): void;
+    /** Whether the message goes to the program; if not, the next one tells of the gap before it. */
+    onArrival(arrival: Arrival): boolean;
     onGap(missing: number): void;
     onStatus(status: Status): void;
     /** A stream, or the attempt to begin one, failed; it will be tried again. */

@@ -18,7 +18,11 @@ export type ErrorCode =
 /** The runtime has no WebCrypto; a page gets it on https and on localhost only. */
  | 'unsupported'
 /** The mailbox was closed by its owner: by `close()`, or by another holder of its key. */
- | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'origin-not-allowed' | 'open-refused' | 'not-found' | 'method-not-allowed' | 'not-acceptable' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-opens' | 'internal' | 'shutting-down' | 'unavailable' | 'overloaded' | (string & {});
+ | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'not-a-reply-address' | 'origin-not-allowed' | 'open-refused' | 'not-found' | 'replied' | 'method-not-allowed' | 'not-acceptable' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-opens' | 'internal'
+/** The callee threw, or crashed on the call; `detail` is what it said. */
+ | 'call-failed'
+/** No reply came in time. The callee may have handled the call all the same. */
+ | 'call-timeout' | 'shutting-down' | 'unavailable' | 'overloaded' | (string & {});
 /** Every failure that this client reports, apart from the reason of an `AbortSignal`, which is passed on as it is. */
 export declare class GenBrowserError extends Error {
     /** What went wrong, as a word to branch on. */
@@ -42,3 +46,5 @@ export declare class GenBrowserError extends Error {
 export declare function isLasting(error: GenBrowserError): boolean;
 /** Turns an answer that is not 2xx into an error: a problem (RFC 9457) where it is one. */
 export declare function errorOf(response: Response): Promise<GenBrowserError>;
+/** Turns a problem (RFC 9457) into an error; what is none has this code and detail. */
+export declare function problemOf(value: unknown, otherwise: ErrorCode, detail: string): GenBrowserError;

@@ -17,8 +17,10 @@ export declare function onAbort(signal: AbortSignal | undefined, aborted: (reaso
 export declare function request(wire: Wire, path: string, init: RequestInit): Promise<Response>;
 /** What a request or a read that failed without an answer rejects with. */
 export declare function asNetworkError(cause: unknown, signal?: AbortSignal | null): unknown;
-/** Like {@link request}, and gives up after `timeout` milliseconds. */
-export declare function requestWithin(wire: Wire, path: string, init: Omit<RequestInit, 'signal'>, timeout: number, signal?: AbortSignal): Promise<Response>;
+/** The text of an answer. Rejects as {@link request} does. */
+export declare function textOf(response: Response, signal: AbortSignal): Promise<string>;
+/** Like {@link request}, and gives up after `timeout` milliseconds, in which the answer must be read as well. */
+export declare function requestWithin<T = Response>(wire: Wire, path: string, init: Omit<RequestInit, 'signal'>, timeout: number, signal?: AbortSignal, read?: (response: Response, _: AbortSignal) => T | Promise<T>): Promise<T>;
 /** The headers that prove the ownership of a mailbox. A key never travels in a URL. */
 export declare function bearer(key: string): {
     authorization: string;

@@ -1,0 +1,23 @@
+import { type Wire } from './request.js';
+import type { Address, RequestOptions } from './types.js';
+/** One line of what is sent with a kind, and how it counts as done. */
+export interface Line {
+    readonly text: string;
+    /** The codes that, after an attempt without an answer, tell that it had arrived. */
+    readonly done?: readonly string[];
+}
+interface Members {
+    readonly to: Address;
+    readonly kind: string;
+    readonly id?: string;
+    readonly ref?: string | undefined;
+    readonly reply?: Address;
+}
+/** The text of a line. The key of a mailbox is never sent in one. */
+export declare function lineOf(members: Members, message: unknown): string;
+/**
+ * Sends a line, and again for as long as the server can't be reached: its `id` lets it do no more than once. Settles as
+ * what `outcome` makes of its acceptance, or when the time is over or the signal says so.
+ */
+export declare function post<T = void>(wire: Wire, line: Line, { timeout, signal }?: RequestOptions, outcome?: (accepted: Promise<void>) => Promise<T>, late?: string): Promise<T>;
+export {};

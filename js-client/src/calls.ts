@@ -1,0 +1,131 @@
+import { attenuate, encode } from './address.js';
+import { type GenBrowserError, problemOf } from './errors.js';
+import { lineOf, post } from './line.js';
+import type { Wire } from './request.js';
+import type {
+  Address,
+  CallOptions,
+  Client,
+  Down,
+  Envelope,
+  Link,
+  Monitor,
+  RequestOptions,
+} from './types.js';
+
+/** What this client asked of others, and the way of the answers to who asked. */
+export interface Calls extends Pick<Client, 'call' | 'monitor' | 'link'> {
+  /** Whether the message answers this client, or did: then it is none of the program's mailbox. */
+  take(envelope: Envelope): boolean;
+  /** No answer can come any more. */
+  end(error: GenBrowserError): void;
+}
+
+interface Waiting {
+  resolve(envelope: Envelope): void;
+  reject(error: GenBrowserError): void;
+}
+
+export function createCalls(wire: Wire, self: () => Address): Calls {
+  const waiting = new Map<string, Waiting>();
+  // Every ref of this client begins with it, so that what comes too late is known as well.
+  const mine = random(6);
+  let ended: GenBrowserError | undefined;
+
+  /** Prepares a line that will be answered: with its reply address, and with somebody who waits for the answer. */
+  async function ask(kind: string, to: Address, message: unknown, expires?: number) {
+    const ref = mine + random(10);
+    const reply = await attenuate(self(), {
+      rights: ['send'],
+      reply: ref,
+      ...(expires && { expires }),
+    });
+    const members = { to, ref, reply };
+    const text = lineOf({ kind, id: ref, ...members }, message);
+    if (ended) throw ended;
+    const answer = new Promise<Envelope>((resolve, reject) => {
+      waiting.set(ref, { resolve, reject });
+    });
+    // Nobody needs to wait for it: the end of the mailbox is told elsewhere.
+    answer.catch(() => {});
+    return { members, text, answer, forget: () => waiting.delete(ref) };
+  }
+
+  async function call<T>(to: Address, message: unknown, options: CallOptions = {}): Promise<T> {
+    const { timeout = 10_000 } = options;
+    const expires = timeout < Infinity ? Math.ceil((Date.now() + timeout) / 1000) + 1 : undefined;
+    const { text, answer, forget } = await ask('call', to, message, expires);
+    try {
+      const { kind, body } = await post(
+        wire,
+        { text },
+        { ...options, timeout },
+        // The reply may come although the line's own answer was lost.
+        accepted => Promise.race([accepted.then(() => answer), answer]),
+        'call-timeout',
+      );
+      if (kind == 'failure') throw problemOf(body, 'call-failed', 'The call failed');
+      return body as T;
+    } finally {
+      forget();
+    }
+  }
+
+  async function watch(
+    kind: string,
+    undo: string,
+    to: Address,
+    options: RequestOptions | undefined,
+  ): Promise<{ told: Promise<Down>; stop(options?: RequestOptions): Promise<void> }> {
+    const { members, text, answer, forget } = await ask(kind, to, null);
+    try {
+      await post(wire, { text }, options, accepted => Promise.race([accepted, answer]));
+    } catch (error) {
+      forget();
+      throw error;
+    }
+    const told = answer.then(({ body }) => body as Down);
+    told.catch(() => {});
+    return {
+      told,
+      async stop(options) {
+        // What was told already needs no taking back.
+        if (forget()) await post(wire, { text: lineOf({ kind: undo, ...members }, null) }, options);
+      },
+    };
+  }
+
+  return {
+    call,
+
+    async monitor(to, options): Promise<Monitor> {
+      const { told, stop } = await watch('monitor', 'demonitor', to, options);
+      return { down: told, stop };
+    },
+
+    async link(to, options): Promise<Link> {
+      const { told, stop } = await watch('link', 'unlink', to, options);
+      return { exited: told, unlink: stop };
+    },
+
+    take(envelope) {
+      const { kind, ref = '' } = envelope;
+      const answers = /^(reply|failure|down)$/.test(kind);
+      // That of another's link is the program's.
+      if (!answers && !(kind == 'exited' && ref.startsWith(mine))) return false;
+      waiting.get(ref)?.resolve(envelope);
+      waiting.delete(ref);
+      return true;
+    },
+
+    end(error) {
+      ended = error;
+      for (const { reject } of waiting.values()) reject(error);
+      waiting.clear();
+    },
+  };
+}
+
+function random(bytes: number): string {
+  return encode([...globalThis.crypto.getRandomValues(new Uint8Array(bytes))]);
+}

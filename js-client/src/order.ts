@@ -1,0 +1,27 @@
+import type { Arrival } from './mailbox.js';
+
+/**
+ * Keeps a position from being taken before those that came ahead of it: an answer to a call is taken at once, while
+ * messages before it wait for the program. A cursor behind it would lose them.
+ *
+ * @param taken is told of each arrival that was taken, in the order in which they came.
+ */
+export function createOrder(taken: (arrival: Arrival) => void): {
+  came(arrival: Arrival): void;
+  taken(arrival: Arrival): void;
+} {
+  const arrivals: Arrival[] = [];
+  const early = new Set<Arrival>();
+  return {
+    came(arrival) {
+      arrivals.push(arrival);
+    },
+    taken(arrival) {
+      early.add(arrival);
+      for (let first = arrivals[0]; first && early.delete(first); first = arrivals[0]) {
+        arrivals.shift();
+        taken(first);
+      }
+    },
+  };
+}
