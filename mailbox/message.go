@@ -13,15 +13,14 @@ const (
 	KindDown                // what was monitored ended
 	KindExited              // what was linked ended
 
-	// what is asked of the server, and never gets into a mailbox
+	// what is asked of the server, and gets into no mailbox
 	KindMonitor
 	KindDemonitor
 	KindLink
 	KindUnlink
 	KindExit
 
-	lastStored = KindExited
-	lastKind   = KindExit
+	lastKind = KindExit
 )
 
 var kindNames = [...]string{"message", "call", "reply", "failure", "down", "exited", "monitor", "demonitor", "link", "unlink", "exit"}

@@ -286,7 +286,7 @@ func (p *parser) message(r *Record) {
 
 func (p *parser) meta() *Meta {
 	kind := Kind(p.Byte())
-	if kind > lastStored {
+	if kind > lastKind {
 		p.Fail()
 	}
 	m := &Meta{Kind: kind, Ref: p.String(), Reply: p.String(), Trace: p.String()}

@@ -141,7 +141,7 @@ var damaged = map[string]struct {
 	"reason 4":             {Ended, "04 00"},
 	"2^20 watches":         {Restated, "00 00 00 00 00 00 01 00 808040 00 00 01 72 01 61 00"},
 	"unknown flag":         {Kept, "01 08 01 37"},
-	"kind 6":               {Kept, "01 04 06 00 00 00 00 01 37"},
+	"kind 11":              {Kept, "01 04 0b 00 00 00 00 01 37"},
 	"expires of 63 bits":   {Kept, "01 02 818080808080808040 01 37"},
 	"asleep of 44 bits":    {Restated, "00 00 00 00 00 00 81808080808002 00"},
 	"age of 34 bits":       {Restated, "00 00 00 00 00 00 01 01 N 8180808020"},

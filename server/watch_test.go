@@ -1,0 +1,242 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+func replyAddress(t testing.TB, m Mailbox, ref string) string {
+	t.Helper()
+	a, err := m.Address.Attenuate(address.Only(address.Send), address.Expires(time.Now().Add(time.Minute)), address.Reply(ref))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.String()
+}
+
+// ask posts what is asked of the server, with a reply address of the watcher's.
+func ask(t testing.TB, s *Server, kind mailbox.Kind, ref string, watcher Mailbox, target address.Address) {
+	t.Helper()
+	l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: kind, Ref: ref}}
+	if kind != mailbox.KindExit {
+		l.Reply = replyAddress(t, watcher, ref)
+	}
+	posted, err := s.Post(target.String(), l)
+	if err == nil {
+		_, err = posted.Wait()
+	}
+	if err != nil {
+		t.Fatalf("%v of %v: %v", kind, target, err)
+	}
+}
+
+func closeBox(t testing.TB, s *Server, m Mailbox) {
+	t.Helper()
+	if err := s.Close(grant(t, s, m.Key.Reveal())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expectTold waits until a mailbox holds these, each as its kind, ref and body.
+func expectTold(t testing.TB, s *Server, m Mailbox, want ...string) {
+	t.Helper()
+	sub, r := subscribe(t, s, m, Subscribing{Hold: true})
+	defer sub.Close()
+	var got []string
+	for timeout := time.After(15 * time.Second); ; {
+		last := sub.Cursor().Seq
+		sub.Read(func(m *mailbox.Message, err error) bool {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%v %s %s", m.Meta.Kind, m.Meta.Ref, m.Body))
+			last = m.Seq
+			return true
+		})
+		sub.Delivered(last)
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+		if len(got) >= len(want) {
+			t.Fatalf("told %q, want %q", got, want)
+		}
+		select {
+		case <-r.woken:
+		case <-timeout:
+			t.Fatalf("told %q, want %q", got, want)
+		}
+	}
+}
+
+// TestWatchesGoOn holds that monitors, links and calls that wait are known after a restart, and those that were taken
+// back are not.
+func TestWatchesGoOn(t *testing.T) {
+	for how, end := range endings {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := startDurable(t, dir, Options{})
+			watcher, target := open(t, s.Server), open(t, s.Server)
+			ask(t, s.Server, mailbox.KindMonitor, "m", watcher, target.Address)
+			ask(t, s.Server, mailbox.KindLink, "l", watcher, target.Address)
+			ask(t, s.Server, mailbox.KindMonitor, "taken-back", watcher, target.Address)
+			ask(t, s.Server, mailbox.KindDemonitor, "taken-back", watcher, target.Address)
+			ask(t, s.Server, mailbox.KindCall, "c", watcher, target.Address)
+			end(t, s)
+			s = startDurable(t, dir, Options{})
+			closeBox(t, s.Server, target)
+			expectTold(t, s.Server, watcher, `down m {"reason":"closed"}`, `exited l {"reason":"closed"}`,
+				`failure c {"type":"urn:gen-browser:closed","title":"The mailbox was closed","status":410}`)
+			end(t, s)
+			s = startDurable(t, dir, Options{})
+			expectTold(t, s.Server, watcher, `down m {"reason":"closed"}`, `exited l {"reason":"closed"}`,
+				`failure c {"type":"urn:gen-browser:closed","title":"The mailbox was closed","status":410}`)
+		})
+	}
+}
+
+// TestToldAfterACrash holds that who watches is told of an end that was stored, if the server crashed before it told;
+// and only then.
+func TestToldAfterACrash(t *testing.T) {
+	dir := t.TempDir()
+	s := startDurable(t, dir, Options{})
+	watcher, target, other := open(t, s.Server), open(t, s.Server), open(t, s.Server)
+	ask(t, s.Server, mailbox.KindMonitor, "m", watcher, target.Address)
+	ask(t, s.Server, mailbox.KindMonitor, "told", watcher, other.Address)
+	closeBox(t, s.Server, other)
+	expectTold(t, s.Server, watcher, `down told {"reason":"closed"}`)
+	s.notices.end()
+	closeBox(t, s.Server, target)
+	s.crash(t)
+
+	s = startDurable(t, dir, Options{})
+	expectTold(t, s.Server, watcher, `down told {"reason":"closed"}`, `down m {"reason":"closed"}`)
+	s.notices.end()
+	if err := s.member.current().flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.readHistory(ctx, s.log, []uint8{shardOf(grant(t, s.Server, target.Key.Reveal()).Mailbox()), shardOf(grant(t, s.Server, other.Key.Reveal()).Mailbox())})
+	if err != nil || len(h.untold) != 0 {
+		t.Errorf("the log says that %d ends were not told, %v", len(h.untold), err)
+	}
+}
+
+// TestAcrossNodes holds that where a mailbox or process is does not matter to who calls it, watches it, ends it or
+// looks for it.
+func TestAcrossNodes(t *testing.T) {
+	nodes := startNodes(t, 3, Options{})
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	watcher, target, linked := farMailbox(t, a, b, c), farMailbox(t, b, a, c), farMailbox(t, c, a, b)
+	ask(t, c.Server, mailbox.KindMonitor, "m", watcher, target.Address)
+	ask(t, c.Server, mailbox.KindLink, "l", watcher, linked.Address)
+	ask(t, c.Server, mailbox.KindMonitor, "back", watcher, target.Address)
+	ask(t, a.Server, mailbox.KindDemonitor, "back", watcher, target.Address)
+	mayExit, err := target.Key.AddressFor(address.Exit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, a.Server, mailbox.KindExit, "", watcher, mayExit)
+	expectTold(t, c.Server, watcher, `down m {"reason":"exit","detail":null}`)
+	ask(t, a.Server, mailbox.KindMonitor, "late", watcher, target.Address)
+	expectTold(t, c.Server, watcher, `down m {"reason":"exit","detail":null}`, `down late {"reason":"exit"}`)
+	closeBox(t, b.Server, watcher)
+	expectTold(t, b.Server, linked, `exited l {"reason":"closed"}`)
+
+	// a process of b's that answers, asked by a
+	answers := handle(t, b.Server, "answers", HandlerFunc(func(ctx context.Context, m Message) error {
+		return b.reply(ctx, &m, "yes")
+	}))
+	if err := b.Export("answers"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, 5*time.Second, "the name is known everywhere", func() bool {
+		_, ok := a.Whereis("answers")
+		return ok
+	})
+	var got json.RawMessage
+	await(t, 5*time.Second, "the process answers", func() bool { // once b knows where a's callers are
+		within, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		got, err = a.Call(within, answers, "?")
+		return err == nil
+	})
+	if string(got) != `"yes"` {
+		t.Errorf("the reply is %s", got)
+	}
+	last := farMailbox(t, c, a, b)
+	ask(t, a.Server, mailbox.KindMonitor, "p", last, answers)
+	ask(t, a.Server, mailbox.KindMonitor, "never", last, mustProcess(t, a.Server, "never"))
+	expectTold(t, b.Server, last, `down never {"reason":"gone"}`)
+	b.ended("answers", Down{Reason: "crashed"})
+	expectTold(t, b.Server, last, `down never {"reason":"gone"}`, `down p {"reason":"crashed"}`)
+}
+
+func mustProcess(t testing.TB, s *Server, name string) address.Address {
+	t.Helper()
+	a, err := s.keys.Process(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// TestCallInProcess holds what a call of Go code's ends with.
+func TestCallInProcess(t *testing.T) {
+	s := newServer(t, Options{})
+	echo := handle(t, s, "echo", HandlerFunc(func(ctx context.Context, m Message) error {
+		switch string(m.Body) {
+		case `"fail"`:
+			s.fail(&m, fmt.Errorf("%w: not today", ErrRefused))
+		case `"nothing"`:
+		default:
+			return s.reply(ctx, &m, m.Body)
+		}
+		return nil
+	}))
+	if got, err := s.Call(ctx, echo, map[string]int{"n": 1}); err != nil || string(got) != `{"n":1}` {
+		t.Errorf("Call = %s, %v", got, err)
+	}
+	var f *Failure
+	if _, err := s.Call(ctx, echo, "fail"); !errors.Is(err, ErrRefused) || !errors.As(err, &f) || f.Status != 422 {
+		t.Errorf("a call that is refused: %v", err)
+	}
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Call(short, echo, "nothing"); !errors.Is(err, ErrCallTimeout) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a call without a reply: %v", err)
+	}
+	given, giveUp := context.WithCancel(ctx)
+	time.AfterFunc(20*time.Millisecond, giveUp)
+	if _, err := s.Call(given, echo, "nothing"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that was given up: %v", err)
+	}
+	if _, err := s.Call(ctx, mustProcess(t, s, "nobody"), 1); !errors.Is(err, ErrGone) {
+		t.Errorf("a call of nobody: %v", err)
+	}
+	if n := len(s.callers.waiting); n != 0 {
+		t.Errorf("%d callers are left behind", n)
+	}
+}
+
+// TestToldWhenThereIsRoom holds that a watcher whose mailbox is full is told once there is room.
+func TestToldWhenThereIsRoom(t *testing.T) {
+	s := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}})
+	watcher, target := open(t, s), open(t, s)
+	ask(t, s, mailbox.KindMonitor, "m", watcher, target.Address)
+	mustPost(t, s, watcher.Address, "1")
+	closeBox(t, s, target)
+	sub, _ := subscribe(t, s, watcher, Subscribing{})
+	expectRead(t, sub, "1")
+	if err := s.Ack(grant(t, s, watcher.Key.Reveal()), sub.Cursor()); err != nil {
+		t.Fatal(err)
+	}
+	sub.Close()
+	expectTold(t, s, watcher, `down m {"reason":"closed"}`)
+}
