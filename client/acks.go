@@ -22,7 +22,7 @@ type unacked struct {
 // quarter of what the mailbox can hold was handled.
 func (m *Mailbox) Ack(ctx context.Context) error {
 	m.mu.Lock()
-	cursor, now := m.cursor, m.unacked
+	cursor, now := m.done(), m.unacked
 	m.mu.Unlock()
 	if cursor == "" {
 		return nil
@@ -47,8 +47,10 @@ func (m *Mailbox) handled(cursor string, bytes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cursor = cursor
-	m.unacked.count++
-	m.unacked.bytes += bytes
+	if m.ledger == nil {
+		m.unacked.count++
+		m.unacked.bytes += bytes
+	}
 }
 
 // ackDue reports whether it is time to acknowledge. A sender must find room for the longest message before so
@@ -56,8 +58,8 @@ func (m *Mailbox) handled(cursor string, bytes int) {
 func (m *Mailbox) ackDue() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l, u := m.limits, m.unacked
-	if l.Backlog == 0 || m.cursor == "" || m.cursor == u.acked {
+	l, u, done := m.limits, m.unacked, m.done()
+	if l.Backlog == 0 || done == "" || done == u.acked {
 		return false
 	}
 	return u.resumed || u.count >= max(1, l.Backlog/4) || u.bytes >= min(l.BacklogBytes/4, l.BacklogBytes-l.Body)

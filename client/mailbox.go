@@ -18,8 +18,9 @@ import (
 // everything else may be used by any number of goroutines.
 type Mailbox struct {
 	// fixed after construction
-	client *Client
-	key    address.Key
+	client  *Client
+	key     address.Key
+	changed func(open bool, err error) // told when a connection of its stream opened or broke; may be nil
 
 	reading atomic.Bool // a loop over Messages runs
 	closing atomic.Bool // Close was called
@@ -31,6 +32,7 @@ type Mailbox struct {
 	beat    time.Duration
 	cursor  string // after the last message that was handled
 	unacked unacked
+	ledger  *ledger // nil: what was handed on counts as handled
 }
 
 type limits struct {

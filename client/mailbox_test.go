@@ -23,10 +23,14 @@ func TestEnvelope(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reply, err := box.Address().Attenuate(address.Only(address.Send), address.Reply("8"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	const trace = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 	all := slices.Values([]client.Outgoing{
 		{To: to, Body: "called", Kind: "call", Ref: "7", Reply: to, Trace: trace, TTL: 1500 * time.Millisecond},
-		{To: box.Address(), Body: nil, Kind: "reply", Ref: "8"},
+		{To: reply, Body: nil, Kind: "reply", Ref: "8"},
 		{To: box.Address(), Body: "plain"},
 	})
 	for i, err := range c.SendMany(limit(t), all) {

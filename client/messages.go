@@ -16,11 +16,13 @@ import (
 // Message is one that arrived.
 type Message struct {
 	Body  json.RawMessage `json:"body"`
-	Kind  string          `json:"kind"`  // "message", "call" or "reply"
+	Kind  string          `json:"kind"`  // "message", "call", "reply", "failure", "down" or "exited"
 	Ref   string          `json:"ref"`   // ties a reply to its call
 	Reply address.Address `json:"reply"` // where a call wants its reply; the zero value if there is none
 	Via   []string        `json:"via"`   // labels of the address that was used, outermost last
 	Trace string          `json:"trace"` // W3C traceparent
+
+	receipt *receipt // to be taken, if a peer read it
 }
 
 // GapError says that messages are missing before the next one. Reading goes on.
@@ -79,8 +81,12 @@ type reading struct {
 func (r *reading) run(ctx context.Context) error {
 	r.acks = r.m.startAcks(ctx)
 	defer r.acks.end()
+	r.m.looks(r.acks.look)
 	for failures := 0; ; {
 		err := r.connection(ctx)
+		if r.m.changed != nil {
+			r.m.changed(false, err)
+		}
 		switch {
 		case err == errLeft:
 			return err
@@ -123,6 +129,9 @@ func (r *reading) restarts(err error) bool {
 	defer m.mu.Unlock()
 	had := m.cursor != ""
 	m.cursor, m.unacked = "", unacked{}
+	if m.ledger != nil {
+		m.ledger.read, m.ledger.cursor = nil, ""
+	}
 	return had
 }
 
@@ -149,6 +158,9 @@ func (r *reading) event(e event) error {
 		}
 		r.m.learn(&o)
 		r.since = time.Now()
+		if r.m.changed != nil {
+			r.m.changed(true, nil)
+		}
 		defer r.acks.look()
 		return r.gap(o.Gap, e.id)
 	case "gap":
@@ -178,6 +190,7 @@ func (r *reading) event(e event) error {
 }
 
 func (r *reading) message(e event, m Message) error {
+	m.receipt = r.m.enter(e.id, len(m.Body))
 	stay := r.yield(m, nil)
 	r.m.handled(e.id, len(m.Body))
 	r.handled = true

@@ -21,7 +21,7 @@ type Outgoing struct {
 	To    address.Address
 	Body  any             // marshalled to JSON
 	ID    string          // idempotency key; empty for none
-	Kind  string          // "message", which is the default, "call" or "reply"
+	Kind  string          // "message", which is the default, or one of PROTOCOL.md's, such as "call" or "reply"
 	Ref   string          // ties a reply to its call
 	Reply address.Address // where the reply to a call goes
 	TTL   time.Duration   // rounded up to whole seconds; 0: as long as the mailbox lives

@@ -1,0 +1,83 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/genbrowser/genbrowser/address"
+)
+
+// link is one that this peer asked for.
+type link struct {
+	ref   string
+	reply address.Address
+}
+
+// Link ties this peer to a mailbox or process: when one ends, the other gets a message of kind exited. Here it comes
+// out of Receive, with a [Down] that [Message.End] reads, or ends Serve. If there is none any more, that is told at
+// once. It needs the link right; linking again changes nothing.
+func (p *Peer) Link(ctx context.Context, to address.Address) error {
+	ref := random(16)
+	reply, err := p.replyAddress(ref)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	if p.err != nil {
+		p.mu.Unlock()
+		return p.ended("link")
+	}
+	if _, linked := p.links[to]; linked {
+		p.mu.Unlock()
+		return nil
+	}
+	l := link{ref, reply}
+	p.links[to] = l
+	p.mu.Unlock()
+	if err := p.up.send(ctx, l.ask("link", to)); err != nil {
+		p.unlinked(ref)
+		return err
+	}
+	return nil
+}
+
+func (l *link) ask(kind string, to address.Address) Outgoing {
+	return Outgoing{To: to, Kind: kind, Ref: l.ref, Reply: l.reply}
+}
+
+// Unlink takes a link back, in both directions. If there is none, it does nothing.
+func (p *Peer) Unlink(ctx context.Context, to address.Address) error {
+	p.mu.Lock()
+	l, linked := p.links[to]
+	delete(p.links, to)
+	p.mu.Unlock()
+	if !linked {
+		return nil
+	}
+	return notGone(p.up.send(ctx, l.ask("unlink", to)))
+}
+
+// unlinked forgets the link with a ref.
+func (p *Peer) unlinked(ref string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for to, l := range p.links {
+		if l.ref == ref {
+			delete(p.links, to)
+		}
+	}
+}
+
+// Exit ends a mailbox or process, as if its owner had, with reason "exit" and why as the detail. It needs the exit
+// right, which only its owner can give: by narrowing the key, see [address.Only].
+func (p *Peer) Exit(ctx context.Context, to address.Address, why string) error {
+	return p.up.send(ctx, Outgoing{To: to, Kind: "exit", Body: why})
+}
+
+// ExitError is what Serve returns when something that this peer was linked with ended.
+type ExitError struct{ Down }
+
+// Error implements error.
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("client: linked with what ended: %s %s", e.Reason, e.Detail)
+}

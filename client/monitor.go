@@ -1,0 +1,144 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// Down tells of the end of a mailbox or process.
+type Down struct {
+	Address address.Address `json:"-"`      // of what ended; the zero value if it was they who linked
+	Reason  string          `json:"reason"` // "normal", "closed", "expired", "exit", "crashed" or "gone"
+	Detail  json.RawMessage `json:"detail"` // how it crashed, or what the exit said; nil for nothing
+}
+
+// End reads a message of kind down or exited; ok is false for any other.
+func (m Message) End() (d Down, ok bool) {
+	if m.Kind != "down" && m.Kind != "exited" {
+		return d, false
+	}
+	err := json.Unmarshal(m.Body, &d)
+	return d, err == nil
+}
+
+// Monitor waits for the end of a mailbox or process. Make one with [Peer.Monitor].
+type Monitor struct {
+	peer  *Peer
+	to    address.Address
+	ref   string
+	reply address.Address
+	c     chan Down
+	done  chan struct{}
+
+	once sync.Once
+	down Down  // once done is closed
+	err  error // then: why there is no down
+}
+
+// errStopped is what waits for a monitor that was stopped.
+var errStopped = errors.New("client: the monitor was stopped")
+
+// Monitor asks to be told when a mailbox or process ends. If there is none any more, that is told at once. It needs
+// the monitor right. The monitored is told nothing.
+func (p *Peer) Monitor(ctx context.Context, to address.Address) (*Monitor, error) {
+	ref := random(16)
+	reply, err := p.replyAddress(ref)
+	if err != nil {
+		return nil, err
+	}
+	m := &Monitor{peer: p, to: to, ref: ref, reply: reply, c: make(chan Down, 1), done: make(chan struct{})}
+	p.mu.Lock()
+	if p.err != nil {
+		p.mu.Unlock()
+		return nil, p.ended("monitor")
+	}
+	p.monitors[ref] = m
+	p.mu.Unlock()
+	if err := p.up.send(ctx, m.ask("monitor")); err != nil {
+		p.unmonitor(ref)
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Monitor) ask(kind string) Outgoing {
+	return Outgoing{To: m.to, Kind: kind, Ref: m.ref, Reply: m.reply}
+}
+
+// C gives one Down when the end comes. It is closed after that, and without one by Stop and when the peer ends.
+func (m *Monitor) C() <-chan Down { return m.c }
+
+// Wait returns when the end comes, as often as it is called. An error says why it will not be told: ctx ended, the
+// monitor was stopped, or the peer ended.
+func (m *Monitor) Wait(ctx context.Context) (Down, error) {
+	select {
+	case <-m.done:
+		return m.down, m.err
+	case <-ctx.Done():
+		return Down{}, ctx.Err()
+	}
+}
+
+// Stop takes the monitor back; once it returns, nothing comes to C any more. That the end came before is no error.
+func (m *Monitor) Stop(ctx context.Context) error {
+	if m.peer.unmonitor(m.ref) == nil {
+		return nil
+	}
+	m.end(errStopped)
+	return notGone(m.peer.up.send(ctx, m.ask("demonitor")))
+}
+
+// notGone leaves out that there is nothing to be taken back from any more.
+func notGone(err error) error {
+	if errors.Is(err, problem.Gone) || errors.Is(err, problem.Closed) || errors.Is(err, problem.Expired) {
+		return nil
+	}
+	return err
+}
+
+func (m *Monitor) end(err error) {
+	m.once.Do(func() {
+		m.err = err
+		close(m.c)
+		close(m.done)
+	})
+}
+
+func (m *Monitor) tell(d Down) {
+	m.once.Do(func() {
+		m.down = d
+		m.c <- d
+		close(m.c)
+		close(m.done)
+	})
+}
+
+// unmonitor returns the monitor with a ref, which is no more; nil if it was none.
+func (p *Peer) unmonitor(ref string) *Monitor {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.monitors[ref]
+	delete(p.monitors, ref)
+	return m
+}
+
+// down tells the monitor that a message is for; one that was stopped meanwhile is none.
+func (p *Peer) down(message Message) {
+	m := p.unmonitor(message.Ref)
+	if m == nil {
+		return
+	}
+	d, ok := message.End()
+	if !ok {
+		m.end(fmt.Errorf("%w: a down with the body %.80s", errProtocol, message.Body))
+		return
+	}
+	d.Address = m.to
+	m.tell(d)
+}

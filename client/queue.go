@@ -1,0 +1,123 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// letter is one message on its way out, until the server answered it or its sender gave up.
+type letter struct {
+	id     string     // idempotency key, the same each time it is written
+	line   []byte     // what is written, with its line end
+	answer chan error // gets one: nil, or why it was not accepted
+	tried  bool       // was written, on this connection or an earlier one
+	left   bool       // its sender gave up: its answer is for nobody, and it is not written again
+}
+
+// queue is the letters of an uplink, in the order in which they were posted. It is guarded by the uplink's mutex.
+//
+//	blocked → waiting → written → answered
+//	             ↑         |
+//	             +-- break-+
+type queue struct {
+	most      int // of letters that are waiting or written
+	mostBytes int // of their lines
+
+	blocked []*letter // for want of room
+	waiting []*letter // to be written
+	written []*letter // on the present connection; the first is answered next
+	bytes   int       // of waiting and written
+}
+
+// post adds a letter at the end.
+func (q *queue) post(l *letter) {
+	q.blocked = append(q.blocked, l)
+	q.admit()
+}
+
+// admit moves on what there is room for, in order. A letter that is too long for the queue has it for itself.
+func (q *queue) admit() {
+	for len(q.blocked) > 0 {
+		l := q.blocked[0]
+		if held := q.held(); held > 0 && (held >= q.most || q.bytes+len(l.line) > q.mostBytes) {
+			return
+		}
+		q.blocked = shift(q.blocked)
+		q.waiting = append(q.waiting, l)
+		q.bytes += len(l.line)
+	}
+}
+
+// held is how many letters are waiting or written.
+func (q *queue) held() int { return len(q.waiting) + len(q.written) }
+
+// write returns the letter to write next.
+func (q *queue) write() *letter {
+	l := q.waiting[0]
+	q.waiting = shift(q.waiting)
+	q.written = append(q.written, l)
+	l.tried = true
+	return l
+}
+
+// answered takes out the letter that is answered next.
+func (q *queue) answered() *letter {
+	l := q.written[0]
+	q.written = shift(q.written)
+	q.bytes -= len(l.line)
+	q.admit()
+	return l
+}
+
+// again has everything that is not answered written anew, on the next connection, in the order it was.
+func (q *queue) again() {
+	again := q.written
+	q.written = nil
+	again = slices.DeleteFunc(again, func(l *letter) bool {
+		if l.left {
+			q.bytes -= len(l.line)
+		}
+		return l.left
+	})
+	q.waiting = append(again, q.waiting...)
+	q.admit()
+}
+
+// leave takes out a letter whose sender gave up, unless it is written: the server will answer it.
+func (q *queue) leave(l *letter) {
+	l.left = true
+	if i := slices.Index(q.blocked, l); i >= 0 {
+		q.blocked = slices.Delete(q.blocked, i, i+1)
+	}
+	if i := slices.Index(q.waiting, l); i >= 0 {
+		q.waiting = slices.Delete(q.waiting, i, i+1)
+		q.bytes -= len(l.line)
+	}
+	q.admit()
+}
+
+// end answers everything.
+func (q *queue) end(err error) {
+	for l := range slices.Values(slices.Concat(q.written, q.waiting, q.blocked)) {
+		l.answer <- err
+	}
+	*q = queue{most: q.most, mostBytes: q.mostBytes}
+}
+
+// shift takes off the first of a queue, and lets go of it.
+func shift(letters []*letter) []*letter {
+	letters[0] = nil
+	return letters[1:]
+}
+
+// gaveUp is the error of a sender whose context ended before the answer came.
+func gaveUp(ctx context.Context, l *letter) error {
+	if l.tried {
+		return fmt.Errorf("client: %w: %w", ErrUnanswered, ctx.Err())
+	}
+	return fmt.Errorf("client: %w: %w", errNotSent, ctx.Err())
+}
+
+var errNotSent = errors.New("not sent, for there was no connection or no room")

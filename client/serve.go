@@ -1,0 +1,167 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// Service is what makes a program a process; see [Peer.Serve].
+type Service interface {
+	// Call returns what the caller gets, or an error, which it gets as [Peer.Fail] says. It runs beside other calls,
+	// so that one that takes long holds up none.
+	Call(ctx context.Context, m Message) (any, error)
+	// Cast handles a message that wants no answer. Its error is logged.
+	Cast(ctx context.Context, m Message) error
+}
+
+// Exiter is a [Service] that lives on when something it is linked with ended.
+type Exiter interface {
+	Service
+	Exited(ctx context.Context, d Down)
+}
+
+// Serve makes this program a process at [Peer.Address]: others call it, and cast to it. It returns when ctx or the peer
+// ended, and no handler runs any more: with nil if the peer was closed by its own program; or with an [*ExitError]
+// if something that it is linked with ended, and s is no [Exiter].
+//
+// Messages are handled in the order in which they came, each after the casts before it; but calls run side by side, up
+// to DialOptions.Calls at a time. A handler that panics fails its own message. The context of handlers ends with ctx
+// and with the peer.
+func (p *Peer) Serve(ctx context.Context, s Service) error {
+	ctx, cancel := context.WithCancel(ctx)
+	v := &serving{peer: p, service: s, room: make(chan struct{}, p.calls)}
+	defer v.running.Wait()
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
+	var exit *ExitError
+	err := p.Handle(ctx, func(ctx context.Context, m Message) {
+		if err := v.message(ctx, m); err != nil {
+			exit = err
+			cancel()
+		}
+	})
+	switch {
+	case exit != nil:
+		return exit
+	case p.Err() == errClosed:
+		return nil
+	case p.Err() != nil:
+		return p.ended("serve")
+	}
+	return err
+}
+
+// serving is one Serve.
+type serving struct {
+	peer    *Peer
+	service Service
+	room    chan struct{} // holds a token for each call that runs
+	running sync.WaitGroup
+}
+
+// message handles one message; the error is that it ends the serving.
+func (v *serving) message(ctx context.Context, m Message) *ExitError {
+	switch m.Kind {
+	case "call":
+		v.begin(ctx, m)
+	case "exited":
+		d, _ := m.End()
+		e, lives := v.service.(Exiter)
+		if !lives {
+			return &ExitError{d}
+		}
+		v.guard(func() error { e.Exited(ctx, d); return nil })
+	default:
+		if err := v.guard(func() error { return v.service.Cast(ctx, m) }); err != nil {
+			v.peer.log.Error("cast failed", "error", err)
+		}
+	}
+	return nil
+}
+
+// begin waits for room and has the call handled.
+func (v *serving) begin(ctx context.Context, m Message) {
+	select {
+	case v.room <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	v.running.Go(func() {
+		defer func() { <-v.room }()
+		v.call(ctx, m)
+	})
+}
+
+func (v *serving) call(ctx context.Context, m Message) {
+	var result any
+	err := v.guard(func() (err error) {
+		result, err = v.service.Call(ctx, m)
+		return err
+	})
+	var body json.RawMessage
+	if err == nil {
+		if body, err = json.Marshal(result); err != nil {
+			err = fmt.Errorf("the reply can't be marshalled: %w", err)
+		}
+	}
+	kind := "reply"
+	if err != nil {
+		kind, body = "failure", v.failure(err)
+	}
+	err = v.answer(ctx, m, kind, body)
+	if errors.Is(err, problem.TooLarge) && kind == "reply" {
+		err = v.answer(ctx, m, "failure", v.failure(fmt.Errorf("the reply is too large: %v", err)))
+	}
+	if err != nil && ctx.Err() == nil && !nobodyWaits(err) {
+		v.peer.log.Warn("a call could not be answered", "error", err)
+	}
+}
+
+func (v *serving) failure(err error) json.RawMessage {
+	body, err := json.Marshal(toProblem(err))
+	if err != nil {
+		panic(err) // our own type
+	}
+	return body
+}
+
+// answerFor is how long it is tried to answer a call whose caller's mailbox is full.
+const answerFor = 30 * time.Second
+
+// answer answers a call. A caller whose mailbox is full at the moment gets the answer later.
+func (v *serving) answer(ctx context.Context, m Message, kind string, body json.RawMessage) error {
+	ctx, cancel := context.WithTimeout(ctx, answerFor)
+	defer cancel()
+	for failures := 1; ; failures++ {
+		err := v.peer.answer(ctx, m, kind, body)
+		if !errors.Is(err, problem.Full) && !errors.Is(err, problem.Overloaded) {
+			return err
+		}
+		if pause(ctx, least(err)+v.peer.client.jitter(failures)) != nil {
+			return err
+		}
+	}
+}
+
+// nobodyWaits reports whether an answer was refused because its caller gave up or is gone.
+func nobodyWaits(err error) bool {
+	return errors.Is(err, problem.CapabilityExpired) || notGone(err) == nil
+}
+
+// guard makes a panic an error.
+func (v *serving) guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			v.peer.log.Error("handler panicked", "panic", r, "stack", string(debug.Stack()))
+			err = errors.New("the handler panicked")
+		}
+	}()
+	return f()
+}

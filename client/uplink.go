@@ -1,0 +1,280 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+const (
+	// window is how many letters may be written and not answered. It is less than the names that a mailbox
+	// remembers, so that each of them is still known if it comes again, although others write to that mailbox too.
+	window = 250
+	// answerWithin is how long the server may take to answer anything while letters are written; then the
+	// connection counts as broken, and they are written again on another.
+	answerWithin = 5 * time.Second
+)
+
+// errOverdue means that the server answered nothing for answerWithin.
+var errOverdue = fmt.Errorf("client: the server answered no message for %v", answerWithin)
+
+// errNonsense is an answer that no GenBrowser server gives: something stands between, perhaps for a while.
+var errNonsense = errors.New("client: an answer is not understood")
+
+// uplink sends messages over one request that is held open, in the order in which they were posted, and heals it:
+// what was not answered when it broke is written again on the next one, under the same idempotency key. It connects
+// when there is something to send.
+type uplink struct {
+	// fixed after construction
+	client *Client
+	beat   func() time.Duration // a sign of life is sent that often
+	broke  func(error)          // told of each connection's end
+	prefix string               // of the letters' ids
+	wake   chan struct{}        // tells run that something is to be sent
+
+	posted atomic.Uint64
+
+	mu     sync.Mutex
+	queue  queue
+	upload *uploadBody // of the present connection; nil while there is none
+	err    error       // why nothing is taken any more
+}
+
+func newUplink(c *Client, most, mostBytes int, beat func() time.Duration, broke func(error)) *uplink {
+	return &uplink{
+		client: c, beat: beat, broke: broke,
+		prefix: random(9) + ".",
+		wake:   make(chan struct{}, 1),
+		queue:  queue{most: most, mostBytes: mostBytes},
+	}
+}
+
+// random returns so many random bytes in base64url.
+func random(bytes int) string {
+	b := make([]byte, bytes)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// send posts a message and waits for its answer.
+func (u *uplink) send(ctx context.Context, o Outgoing) error {
+	l, err := u.post(o)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-l.answer:
+		return err
+	case <-ctx.Done():
+		return u.leave(ctx, l)
+	}
+}
+
+// post adds a message to the queue and returns at once. Who gives up waiting for its answer calls leave.
+func (u *uplink) post(o Outgoing) (*letter, error) {
+	l := &letter{id: u.prefix + strconv.FormatUint(u.posted.Add(1), 36), answer: make(chan error, 1)}
+	o.ID = l.id
+	line, err := o.line()
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	l.line = append(line, '\n')
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err != nil {
+		return nil, u.err
+	}
+	idle := u.queue.held() == 0
+	u.queue.post(l)
+	if idle {
+		u.due()
+	}
+	u.poke()
+	return l, nil
+}
+
+// poke tells whoever writes, or would connect, to look. The caller holds mu.
+func (u *uplink) poke() {
+	wake := u.wake
+	if u.upload != nil {
+		wake = u.upload.wake
+	}
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// leave gives up waiting for a letter's answer, and returns it nonetheless if it is there.
+func (u *uplink) leave(ctx context.Context, l *letter) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	select {
+	case err := <-l.answer:
+		return err
+	default:
+	}
+	u.queue.leave(l)
+	if u.queue.held() == 0 {
+		u.due()
+	}
+	u.poke() // there may be room for others
+	return gaveUp(ctx, l)
+}
+
+// end refuses everything from now on.
+func (u *uplink) end(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.err = err
+		u.queue.end(err)
+	}
+}
+
+// run connects whenever there is something to send, until ctx ends or going on makes no sense; it says why.
+func (u *uplink) run(ctx context.Context) error {
+	for failures := 0; ; {
+		if err := u.wanted(ctx); err != nil {
+			return err
+		}
+		answered, err := u.connection(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		u.broke(err)
+		if final(err) {
+			return err
+		}
+		wait := least(err)
+		if failures++; answered > 0 {
+			failures = 0
+		} else {
+			wait += u.client.jitter(failures)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// wanted returns once something is to be sent.
+func (u *uplink) wanted(ctx context.Context) error {
+	for {
+		u.mu.Lock()
+		some := len(u.queue.waiting) > 0
+		u.mu.Unlock()
+		if some {
+			return nil
+		}
+		select {
+		case <-u.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// connection makes one request, and returns how many letters it brought an answer to and why it ended.
+func (u *uplink) connection(ctx context.Context) (answered int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := u.begin(func() { cancel(errOverdue) })
+	defer u.finish(b)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.client.base+"/send", b)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	resp, err := u.client.http.Do(req)
+	if err == nil {
+		err = refusal(resp)
+	}
+	if err == nil {
+		defer resp.Body.Close()
+		answered, err = u.answers(resp.Body)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return answered, withoutURL(err)
+}
+
+// answers reads what the server says of each letter, to the end of the request.
+func (u *uplink) answers(from io.Reader) (n int, err error) {
+	lines := bufio.NewScanner(from)
+	for lines.Scan() {
+		if err := u.answer(lines.Bytes()); err != nil {
+			return n, err
+		}
+		n++
+	}
+	if err := lines.Err(); err != nil {
+		return n, err
+	}
+	return n, io.ErrUnexpectedEOF // we never end it
+}
+
+// answer hands one answer to the letter that it belongs to.
+func (u *uplink) answer(line []byte) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.queue.written) == 0 {
+		return fmt.Errorf("%w: %.80q, and no message waits for an answer", errNonsense, line)
+	}
+	l := u.queue.written[0]
+	err := l.read(line)
+	if breaks(err) {
+		return err
+	}
+	u.queue.answered()
+	l.answer <- err
+	u.due()
+	u.poke()
+	return nil
+}
+
+// due has the server's next answer come in time, if there are letters that wait for one. The caller holds mu.
+func (u *uplink) due() {
+	switch {
+	case u.upload == nil:
+	case u.queue.held() == 0:
+		u.upload.overdue.Stop()
+	default:
+		u.upload.overdue.Reset(answerWithin)
+	}
+}
+
+// read returns what an answer's line says of the letter.
+func (l *letter) read(line []byte) error {
+	const before, after = `{"id":"`, `","status":202}`
+	if n := len(before) + len(l.id); len(line) == n+len(after) && string(line[len(before):n]) == l.id && string(line[n:]) == after {
+		return nil
+	}
+	var m problem.Members
+	if err := json.Unmarshal(line, &m); err != nil || m.ID != l.id {
+		return fmt.Errorf("%w: %.80q, want the answer to message %s", errNonsense, line, l.id)
+	}
+	if m.Status/100 == 2 {
+		return nil
+	}
+	return m.Problem()
+}
+
+// breaks reports whether an answer says nothing of its letter: it is of another, or the server can take none at the
+// moment. Then it is written again, and those behind it as well, so that their order holds.
+func breaks(err error) bool {
+	return errors.Is(err, errNonsense) || errors.Is(err, problem.ShuttingDown) || errors.Is(err, problem.Unavailable)
+}

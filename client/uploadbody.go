@@ -1,0 +1,82 @@
+package client
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// uploadBody is the body of one request of an uplink. The transport reads it, in a goroutine of its own.
+type uploadBody struct {
+	link    *uplink
+	wake    chan struct{} // there may be something to write
+	closed  chan struct{}
+	close   sync.Once
+	overdue *time.Timer // guarded by link.mu
+	rest    []byte      // of a line that did not fit; guarded by link.mu
+}
+
+// begin makes the body of the next request. overdue is called when the server lets a letter wait too long.
+func (u *uplink) begin(overdue func()) *uploadBody {
+	b := &uploadBody{link: u, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	b.overdue = time.AfterFunc(answerWithin, overdue)
+	u.upload = b
+	u.due()
+	return b
+}
+
+// finish ends a request: everything without an answer is to be written again.
+func (u *uplink) finish(b *uploadBody) {
+	b.Close()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	b.overdue.Stop()
+	u.upload = nil
+	u.queue.again()
+}
+
+// Close implements [io.Closer], for the transport. Answers may still come.
+func (b *uploadBody) Close() error {
+	b.close.Do(func() { close(b.closed) })
+	return nil
+}
+
+// Read implements [io.Reader]: it waits for letters, and gives a blank line now and then while there are none.
+func (b *uploadBody) Read(p []byte) (int, error) {
+	idle := time.NewTimer(b.link.beat())
+	defer idle.Stop()
+	for {
+		n, err := b.take(p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		select {
+		case <-b.wake:
+		case <-b.closed:
+			return 0, io.ErrClosedPipe
+		case <-idle.C:
+			return copy(p, "\n"), nil
+		}
+	}
+}
+
+// take copies as many lines as fit, and as may be written without an answer.
+func (b *uploadBody) take(p []byte) (n int, err error) {
+	u := b.link
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.upload != b {
+		return 0, io.ErrClosedPipe
+	}
+	q := &u.queue
+	n = copy(p, b.rest)
+	b.rest = b.rest[n:]
+	for n < len(p) && len(q.waiting) > 0 && len(q.written) < window {
+		l := q.write()
+		copied := copy(p[n:], l.line)
+		n, b.rest = n+copied, l.line[copied:]
+	}
+	return n, nil
+}

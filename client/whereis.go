@@ -1,0 +1,30 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/genbrowser/genbrowser/address"
+)
+
+// Whereis returns the address of the process that the server's operator exported under a name: 1 to 128 of
+// A-Z a-z 0-9 . _ ~ : @ / -. If there is none, the error is a [*problem.Problem] of kind NotExported.
+func (c *Client) Whereis(ctx context.Context, name string) (address.Address, error) {
+	if !address.ValidName(name) {
+		return address.Address{}, fmt.Errorf("client: whereis %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -", name, address.MaxName)
+	}
+	resp, err := c.do(ctx, http.MethodGet, "/whereis/"+name, address.Key{}, nil)
+	if err != nil {
+		return address.Address{}, err
+	}
+	defer resp.Body.Close()
+	var found struct {
+		Address address.Address `json:"address"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&found); err != nil {
+		return address.Address{}, fmt.Errorf("client: whereis %q: %w", name, err)
+	}
+	return found.Address, nil
+}
