@@ -4,25 +4,29 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 )
 
 // listener is one of --listen, and how a client calls it.
 type listener struct {
 	net.Listener
-	socket *draining // beneath TLS, if there is that
-	url    string
+	socket    *draining // beneath TLS, if there is that
+	transport string    // tcp, tls, mtls or unix
+	family    string    // of its addresses: tcp, tcp4 or tcp6; unix
+	url       string
 }
 
 // listenAll opens every listener of the list. One that fails is reported and skipped; all failing is an error.
-func listenAll(specs []string, config *tls.Config, log *slog.Logger) ([]listener, error) {
+func listenAll(specs []string, configs tlsConfigs, log *slog.Logger) ([]listener, error) {
 	var opened []listener
 	var failed []error
 	for _, spec := range specs {
-		l, err := listen(spec, config)
+		l, err := listen(spec, configs)
 		if err != nil {
 			log.Error("cannot listen", "on", spec, "error", err)
 			failed = append(failed, err)
@@ -36,39 +40,84 @@ func listenAll(specs []string, config *tls.Config, log *slog.Logger) ([]listener
 	return opened, nil
 }
 
-func listen(spec string, config *tls.Config) (listener, error) {
+func listen(spec string, configs tlsConfigs) (listener, error) {
 	u, err := url.Parse(spec)
 	if err != nil || u.Scheme == "" {
-		return listener{}, fmt.Errorf("--listen %q: want a URL such as tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tls://:8443 or unix:///run/gb.sock", spec)
+		return listener{}, fmt.Errorf("--listen %q: want a URL such as tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tls://:8443, mtls://:8444 or unix:///run/gb.sock", spec)
+	}
+	if u.Scheme != "unix" && (u.RawQuery != "" || u.Path != "" && u.Path != "/") {
+		return listener{}, fmt.Errorf("--listen %q: want nothing after %s://HOST:PORT", spec, u.Scheme)
 	}
 	switch u.Scheme {
 	case "tcp", "tcp4", "tcp6":
-		return listenOn(u.Scheme, u.Host, "http://")
+		return listenTCP("tcp", u.Scheme, u.Host, nil)
 	case "tls":
-		if config == nil {
+		if configs.tls == nil {
 			return listener{}, fmt.Errorf("--listen %q: needs --tls-cert and --tls-key, or --acme-domain", spec)
 		}
-		l, err := listenOn("tcp", u.Host, "https://")
-		if err == nil {
-			l.Listener = tls.NewListener(l.socket, config)
+		return listenTCP("tls", "tcp", u.Host, configs.tls)
+	case "mtls":
+		if configs.mtls == nil {
+			return listener{}, fmt.Errorf("--listen %q: needs --tls-client-ca, and --tls-cert and --tls-key, or --acme-domain", spec)
 		}
-		return l, err
+		return listenTCP("mtls", "tcp", u.Host, configs.mtls)
 	case "unix":
-		if err := removeStale(u.Path); err != nil {
-			return listener{}, err
+		mode, err := socketMode(u)
+		if err != nil {
+			return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
 		}
-		return listenOn("unix", u.Path, "unix://")
+		return listenUnix(u.Path, mode)
 	}
-	return listener{}, fmt.Errorf("--listen %q: scheme %q; want tcp, tcp4, tcp6, tls or unix", spec, u.Scheme)
+	return listener{}, fmt.Errorf("--listen %q: scheme %q; want tcp, tcp4, tcp6, tls, mtls or unix", spec, u.Scheme)
 }
 
-func listenOn(network, address, scheme string) (listener, error) {
-	l, err := net.Listen(network, address)
+// listenTCP speaks TLS if there is a config.
+func listenTCP(transport, family, address string, config *tls.Config) (listener, error) {
+	l, err := net.Listen(family, address)
 	if err != nil {
 		return listener{}, err
 	}
 	socket := &draining{deadliner: l.(deadliner)}
-	return listener{socket, socket, scheme + callable(l.Addr())}, nil
+	if config == nil {
+		return listener{socket, socket, transport, family, "http://" + callable(l.Addr())}, nil
+	}
+	return listener{tls.NewListener(socket, config), socket, transport, family, "https://" + callable(l.Addr())}, nil
+}
+
+// socketMode reads ?mode=0660, the permissions of a socket: who may write may connect. By default that is the server's
+// own user.
+func socketMode(u *url.URL) (fs.FileMode, error) {
+	query, err := url.ParseQuery(u.RawQuery)
+	text := query.Get("mode")
+	switch {
+	case u.Host != "" || u.Path == "":
+		return 0, errors.New("want an absolute path, such as unix:///run/gb.sock")
+	case err != nil || len(query) > 1 || len(query) == 1 && len(query["mode"]) != 1:
+		return 0, errors.New("want nothing after the path but ?mode=0660")
+	case len(query) == 0:
+		return 0o600, nil
+	}
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mode > 0o777 {
+		return 0, fmt.Errorf("mode %q: want permissions in octal, such as 0660", text)
+	}
+	return fs.FileMode(mode), nil
+}
+
+func listenUnix(path string, mode fs.FileMode) (listener, error) {
+	if err := removeStale(path); err != nil {
+		return listener{}, err
+	}
+	l, err := listenPrivately(path)
+	if err != nil {
+		return listener{}, err
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		l.Close()
+		return listener{}, err
+	}
+	socket := &draining{deadliner: l.(deadliner)}
+	return listener{socket, socket, "unix", "unix", (&url.URL{Scheme: "unix", Path: path}).String()}, nil
 }
 
 // removeStale removes a socket that a server left behind which was killed, and nothing else.
@@ -77,9 +126,13 @@ func removeStale(path string) error {
 	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return nil
 	}
-	if c, err := net.Dial("unix", path); err == nil {
+	c, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
 		c.Close()
 		return fmt.Errorf("%s: another server listens there", path)
+	case errors.Is(err, fs.ErrPermission): // of another user, who may listen there or not
+		return err
 	}
 	return os.Remove(path)
 }

@@ -221,3 +221,29 @@ func TestEveryFlagIsInTheEnvironment(t *testing.T) {
 	}
 	fails(t, finish(t, command(t, []string{"GENBROWSER_BODY=ten"}, "serve"), ""), "body")
 }
+
+func TestSocketPermissions(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are none")
+	}
+	dir := t.TempDir()
+	for query, want := range map[string]os.FileMode{"": 0o600, "?mode=0660": 0o660, "?mode=666": 0o666, "?mode=0": 0} {
+		socket := filepath.Join(dir, "s")
+		s := serve(t, 1, nil, "--listen", "unix://"+socket+query)
+		info, err := os.Lstat(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%q gives %o, want %o", query, got, want)
+		}
+		if s.urls[0] != "unix://"+socket {
+			t.Errorf("%q listens on %s", query, s.urls[0])
+		}
+		s.stop()
+	}
+	for _, spec := range []string{"unix:///x?mode=8", "unix:///x?mode=01000", "unix:///x?mode=", "unix:///x?mode=0600&mode=0666", "unix:///x?group=a",
+		"unix:///x?mode=0660&user=b", "unix://run/gb.sock", "unix:gb.sock", "unix://", "tcp://127.0.0.1:0?mode=0600", "tcp://127.0.0.1:0/x"} {
+		fails(t, run(t, "", "serve", "--listen", spec), "--listen", "want")
+	}
+}

@@ -59,7 +59,7 @@ func run(args []string) error {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.Vars{
 			"version":   version(),
-			"listeners": "tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tcp://:8080, tls://:8443 or unix:///run/gb.sock",
+			"listeners": "tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tcp://:8080, tls://:8443, mtls://:8444 or unix:///run/gb.sock?mode=0660",
 		},
 	)
 	if err != nil {

@@ -94,11 +94,11 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return err
 	}
-	config, err := f.certificates.config()
+	configs, err := f.certificates.configs(log)
 	if err != nil {
 		return err
 	}
-	listeners, err := listenAll(f.Listen, config, log)
+	listeners, err := listenAll(f.Listen, configs, log)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 		Protocols: protocols(),
 	}
 	silent := newcomers{open: make(map[net.Conn]bool)}
-	srv.ConnState = silent.note
+	srv.ConnState, srv.ConnContext = silent.note, web.ConnContext
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
