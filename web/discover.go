@@ -9,13 +9,27 @@ import (
 	jsclient "github.com/genbrowser/genbrowser/js-client"
 )
 
-func (h *Handler) discover(w http.ResponseWriter, _ *http.Request) {
+// Listener is a way to connect to a server, as discovery lists it.
+type Listener struct {
+	Transport string `json:"transport"` // tcp, tls, mtls or unix
+	URL       string `json:"url"`       // http://… for tcp, https://… for tls and mtls, unix:///path
+	// Machine is the ID of the machine that the URL makes sense on; empty if that is any. See PROTOCOL.md.
+	Machine string `json:"machine,omitempty"`
+}
+
+func (h *Handler) discover(w http.ResponseWriter, r *http.Request) {
+	var listeners []Listener
+	if h.listeners != nil {
+		listeners = h.listeners(r)
+	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Protocol   int      `json:"protocol"`
 		Prefix     string   `json:"prefix"`
 		Transports []string `json:"transports"`
 		Limits     limits   `json:"limits"`
-	}{1, h.prefix, []string{"sse", "long-poll"}, limitsOf(h.office.Limits())})
+
+		Listeners []Listener `json:"listeners,omitempty"`
+	}{1, h.prefix, []string{"sse", "long-poll"}, limitsOf(h.office.Limits()), listeners})
 }
 
 func (h *Handler) health(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }

@@ -38,6 +38,9 @@ type Options struct {
 	// ClientAddress tells clients apart for OpenRate; by default by the connection's address, which behind a
 	// proxy is the proxy's.
 	ClientAddress func(*http.Request) string
+	// Listeners returns where discovery says that the client of a request may connect as well; by default it says
+	// nothing of that.
+	Listeners func(*http.Request) []Listener
 	// Operator says whose request may read /metrics and {prefix}/cluster; by default those from this machine. See [OperatorsAt].
 	Operator func(*http.Request) bool
 
@@ -57,6 +60,7 @@ type Handler struct {
 	opener     func(*http.Request) (any, error)
 	address    func(*http.Request) string
 	operator   func(*http.Request) bool
+	listeners  func(*http.Request) []Listener
 	opens      *limiter
 	heartbeat  time.Duration
 	slow       time.Duration
@@ -85,6 +89,7 @@ func New(o Options) (*Handler, error) {
 		opener:     o.Open,
 		address:    o.ClientAddress,
 		operator:   o.Operator,
+		listeners:  o.Listeners,
 		opens:      newLimiter(o.OpenRate, o.OpenBurst),
 		heartbeat:  15 * time.Second,
 		slow:       60 * time.Second,
