@@ -1,4 +1,5 @@
 import { attenuateCases } from './attenuate.js';
+import { callCases } from './call.js';
 import type { Register } from './context.js';
 import { deathCases } from './death.js';
 import { mailboxCases } from './mailbox.js';
@@ -6,6 +7,7 @@ import { networkCases } from './network.js';
 import { resumeCases } from './resume.js';
 import { sendCases } from './send.js';
 import { startCases } from './start.js';
+import { watchCases } from './watch.js';
 
 /** The one suite: runs wherever the client does, against the real server. */
 export function registerTests(register: Register): void {
@@ -16,4 +18,6 @@ export function registerTests(register: Register): void {
   deathCases(register);
   networkCases(register);
   attenuateCases(register);
+  callCases(register);
+  watchCases(register);
 }
