@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -227,16 +228,19 @@ func TestCallInProcess(t *testing.T) {
 
 // TestToldWhenThereIsRoom holds that a watcher whose mailbox is full is told once there is room.
 func TestToldWhenThereIsRoom(t *testing.T) {
-	s := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}})
-	watcher, target := open(t, s), open(t, s)
-	ask(t, s, mailbox.KindMonitor, "m", watcher, target.Address)
-	mustPost(t, s, watcher.Address, "1")
-	closeBox(t, s, target)
-	sub, _ := subscribe(t, s, watcher, Subscribing{})
-	expectRead(t, sub, "1")
-	if err := s.Ack(grant(t, s, watcher.Key.Reveal()), sub.Cursor()); err != nil {
-		t.Fatal(err)
-	}
-	sub.Close()
-	expectTold(t, s, watcher, `down m {"reason":"closed"}`)
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}})
+		watcher, target := open(t, s), open(t, s)
+		ask(t, s, mailbox.KindMonitor, "m", watcher, target.Address)
+		mustPost(t, s, watcher.Address, "1")
+		closeBox(t, s, target)
+		synctest.Wait() // it was tried
+		sub, _ := subscribe(t, s, watcher, Subscribing{})
+		expectRead(t, sub, "1")
+		if err := s.Ack(grant(t, s, watcher.Key.Reveal()), sub.Cursor()); err != nil {
+			t.Fatal(err)
+		}
+		sub.Close()
+		expectTold(t, s, watcher, `down m {"reason":"closed"}`)
+	})
 }
