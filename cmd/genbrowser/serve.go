@@ -19,7 +19,8 @@ import (
 
 // flags are those of every server.
 type flags struct {
-	Listen []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
+	Listen    []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
+	Advertise []string `help:"Where discovery says that clients can connect: URLs such as https://gb.example.com, mtls://gb.example.com:8444 or unix:///run/gb.sock; one with no host, such as tls://:8443, is at the host that the client called. Default: where the server listens; empty: nowhere. May be repeated." sep:"," placeholder:"URL"`
 	certificates
 	storage
 
@@ -74,19 +75,11 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return err
 	}
-	clientAddress, err := web.ForwardedFor(f.TrustedProxy...)
+	at, err := parsePlaces(f.Advertise)
 	if err != nil {
-		return fmt.Errorf("--trusted-proxy: %w", err)
+		return err
 	}
-	operator, err := web.OperatorsAt(f.Operators, f.TrustedProxy)
-	if err != nil {
-		return fmt.Errorf("--operators: %w", err)
-	}
-	gb, err := web.New(web.Options{
-		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
-		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
-		Logger: log,
-	})
+	gb, err := f.handler(office, log, func(r *http.Request) []web.Listener { return at.listed(r.Host) })
 	if err != nil {
 		return err
 	}
@@ -102,12 +95,32 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return err
 	}
+	if f.Advertise == nil {
+		at = placesOf(listeners)
+	}
 	err = f.serveOn(ctx, listeners, root, gb, log)
 	grace, cancel := context.WithTimeout(context.Background(), f.ShutdownGrace)
 	defer cancel()
 	err = errors.Join(err, office.Stop(grace))
 	log.Info("bye")
 	return err
+}
+
+// handler is that of the protocol.
+func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(*http.Request) []web.Listener) (*web.Handler, error) {
+	clientAddress, err := web.ForwardedFor(f.TrustedProxy...)
+	if err != nil {
+		return nil, fmt.Errorf("--trusted-proxy: %w", err)
+	}
+	operator, err := web.OperatorsAt(f.Operators, f.TrustedProxy)
+	if err != nil {
+		return nil, fmt.Errorf("--operators: %w", err)
+	}
+	return web.New(web.Options{
+		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
+		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
+		Listeners: listeners, Logger: log,
+	})
 }
 
 // office opens the log, if there is to be one, and the post office on it.
