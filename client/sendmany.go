@@ -65,6 +65,7 @@ func (c *Client) SendMany(ctx context.Context, messages iter.Seq[Outgoing]) iter
 		pr, pw := io.Pipe()
 		up := &upload{client: c, body: pw, yield: yield}
 		done := make(chan struct{})
+		defer context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })() // HTTP/2 does not end a read that waits
 		go func() {
 			defer close(done)
 			up.write(messages)
@@ -119,6 +120,8 @@ func (u *upload) read(ctx context.Context, body io.Reader) error {
 	switch {
 	case err == errLeft:
 		return nil
+	case ctx.Err() != nil && err != nil:
+		err = ctx.Err() // says more than what it did to the connection
 	case err == nil && (!u.complete.Load() || u.sent > u.answered):
 		err = io.ErrUnexpectedEOF // the server shut down, or a proxy cut the request
 	case err == nil && u.unsendable != nil:

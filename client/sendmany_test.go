@@ -258,17 +258,21 @@ func TestSendManyLeftEarly(t *testing.T) {
 }
 
 func TestSendManyEndsWithItsContext(t *testing.T) {
-	s := start(t, siteOptions{})
-	c := connect(t, s.URL, client.Options{})
-	box := open(t, c)
-	ctx, cancel := context.WithCancel(limit(t))
-	v := converse(t, ctx, c)
-	v.say(client.Outgoing{To: box.Address()})
-	v.want(0, nil)
-	cancel()
-	i, err, _ := v.answer()
-	if i != 1 || !errors.Is(err, client.ErrUnanswered) || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %d, %v", i, err)
+	for name, o := range map[string]siteOptions{"HTTP/1.1": {}, "HTTP/2": {http2: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, o)
+			c := connect(t, s.URL, client.Options{HTTP: s.Client()})
+			box := open(t, c)
+			ctx, cancel := context.WithCancel(limit(t))
+			v := converse(t, ctx, c)
+			v.say(client.Outgoing{To: box.Address()})
+			v.want(0, nil)
+			cancel()
+			i, err, _ := v.answer()
+			if i != 1 || !errors.Is(err, client.ErrUnanswered) || !errors.Is(err, context.Canceled) {
+				t.Errorf("got %d, %v", i, err)
+			}
+		})
 	}
 }
 

@@ -193,6 +193,7 @@ func (u *uplink) connection(ctx context.Context) (answered int, err error) {
 	defer cancel(nil)
 	b := u.begin(func() { cancel(errOverdue) })
 	defer u.finish(b)
+	defer context.AfterFunc(ctx, func() { b.Close() })() // HTTP/2 does not end a read that waits
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.client.base+"/send", b)
 	if err != nil {
 		return 0, err
