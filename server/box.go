@@ -238,7 +238,7 @@ func (b *box) finish(why error, still func() bool) error {
 	if sub != nil {
 		sub.reader.End(why)
 	}
-	s.notices.add(notice{s, telling, b.told})
+	s.notices.add(notice{server: s, tellings: telling, done: b.told})
 	return nil
 }
 

@@ -129,7 +129,7 @@ func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err er
 	}
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
-			s.notices.add(notice{s, all, func() { j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id}) }})
+			s.notices.add(notice{server: s, tellings: all, done: func() { j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id}) }})
 		}
 	}
 	if h.seen.Records > 1 {

@@ -86,7 +86,7 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 	case remove && hasEnded(err):
 		return Posted{}, nil
 	case hasEnded(err):
-		s.notices.add(notice{s, []telling{tellingOf(&w, downOf(err, nil))}, nil})
+		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, downOf(err, nil))}})
 		return Posted{}, nil
 	case err == nil && w.Link:
 		err = s.linkBack(id, &w, remove)
@@ -181,7 +181,7 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		err = s.watch(g.Mailbox(), &back, remove)
 	}
 	if hasEnded(err) && !remove {
-		s.notices.add(notice{s, []telling{tellingOf(&back, downOf(err, nil))}, nil})
+		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&back, downOf(err, nil))}})
 		return nil
 	}
 	return err
@@ -254,14 +254,19 @@ type notice struct {
 	server   *Server
 	tellings []telling
 	done     func()
+
+	deadline time.Time // of the attempts; zero before the first one
+	missed   bool      // somebody was not told in time
 }
 
-// notices tells who is to be told, one after the other, in a goroutine that lives while there is somebody.
+// notices tells who is to be told, in a goroutine that lives while there is somebody. Who can't be told now is tried
+// again, and nobody waits for that.
 type notices struct {
 	mu      sync.Mutex
 	queue   []notice
 	running bool
 	ended   bool
+	more    chan struct{} // has room for one
 	idle    sync.WaitGroup
 }
 
@@ -275,71 +280,104 @@ func (q *notices) add(n notice) {
 		return // who reads the log next tells it
 	}
 	q.queue = append(q.queue, n)
-	if !q.running {
-		q.running = true
-		q.idle.Add(1)
-		go q.run()
+	if q.running {
+		select {
+		case q.more <- struct{}{}:
+		default:
+		}
+		return
 	}
+	q.running, q.more = true, make(chan struct{}, 1)
+	q.idle.Add(1)
+	go q.run(n.server.done)
 }
 
 // end tells nobody any more.
 func (q *notices) end() {
 	q.mu.Lock()
 	q.ended, q.queue = true, nil
+	if q.running {
+		close(q.more)
+	}
 	q.mu.Unlock()
 	q.idle.Wait()
 }
 
-func (q *notices) run() {
-	defer q.idle.Done()
-	for {
-		q.mu.Lock()
-		if len(q.queue) == 0 {
-			q.running = false
-			q.mu.Unlock()
-			return
-		}
-		n := q.queue[0]
-		q.queue[0] = notice{}
-		q.queue = q.queue[1:]
-		q.mu.Unlock()
-		n.tell()
-	}
-}
-
-func (n *notice) tell() {
-	told := true
-	for i := range n.tellings {
-		told = n.server.tellPatiently(&n.tellings[i]) && told
-	}
-	if told && n.done != nil {
-		n.done()
-	}
-}
-
 const (
-	// tellPatience is how long somebody is tried to be told who can't be reached.
+	// tellPatience is how long somebody is tried to be told who can't be reached, or whose mailbox is full.
 	tellPatience = 10 * time.Second
 	retryTell    = 200 * time.Millisecond
 )
 
-// tellPatiently reports whether somebody was told, or never can be.
-func (s *Server) tellPatiently(t *telling) bool {
-	for deadline := time.Now().Add(tellPatience); ; {
-		err := s.tell(t)
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, mailbox.ErrFull) && !errors.Is(err, ErrFull) {
-			return true
+func (q *notices) run(done <-chan struct{}) {
+	defer q.idle.Done()
+	for {
+		q.mu.Lock()
+		batch := q.queue
+		q.queue = nil
+		q.running = len(batch) > 0
+		q.mu.Unlock()
+		if len(batch) == 0 {
+			return
 		}
-		if time.Now().After(deadline) {
-			s.log.Warn("somebody could not be told of an end", "kind", t.kind, "error", err)
-			return false
+		var left []notice
+		for i := range batch {
+			if n := &batch[i]; !n.tell() {
+				left = append(left, *n)
+			}
 		}
+		if len(left) == 0 {
+			continue
+		}
+		if !q.putBack(left) {
+			return
+		}
+		timer := time.NewTimer(retryTell)
 		select {
-		case <-time.After(retryTell):
-		case <-s.done:
-			return false
+		case <-timer.C:
+		case <-q.more:
+		case <-done:
 		}
+		timer.Stop()
 	}
+}
+
+// putBack reports whether what could not be told may be tried again.
+func (q *notices) putBack(left []notice) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
+		q.running = false
+		return false
+	}
+	q.queue = append(left, q.queue...)
+	return true
+}
+
+// tell tries to tell all who were not told, and reports whether there is nothing left to try.
+func (n *notice) tell() bool {
+	if n.deadline.IsZero() {
+		n.deadline = time.Now().Add(tellPatience)
+	}
+	late := time.Now().After(n.deadline)
+	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
+		err := n.server.tell(&t)
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, mailbox.ErrFull) && !errors.Is(err, ErrFull) {
+			return true // told, or it never can be
+		}
+		if late {
+			n.missed = true
+			n.server.log.Warn("somebody could not be told of an end", "kind", t.kind, "error", err)
+		}
+		return late
+	})
+	if len(n.tellings) > 0 {
+		return false
+	}
+	if !n.missed && n.done != nil {
+		n.done()
+	}
+	return true
 }
 
 // tell sends through a reply address, which takes one answer and no second.

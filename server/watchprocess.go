@@ -31,7 +31,7 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		if s.cluster != nil && len(s.cluster.routes.Load().processes[name]) > 0 {
 			return fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
 		}
-		s.notices.add(notice{s, []telling{tellingOf(&w, Down{Reason: "gone"})}, nil})
+		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 		return nil
 	}
 	if err := s.watchers.change(name, &w, remove); err != nil {
