@@ -1,5 +1,7 @@
+import { type Address, start } from 'gen-browser';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { Context } from './suite/context.js';
 import { registerTests } from './suite/index.js';
 
 const control = inject('control');
@@ -55,6 +57,46 @@ describe('Chromium', () => {
     for (let n = 1; n < 4; n++) expect(await run(reloaded, 'client.mailbox.receive()')).toBe(n);
     await run(reloaded, 'client.close()');
     await reloaded.close();
+  });
+
+  /** A tab of its own with a client that serves calls, and its address. */
+  async function serving(serve: string, url = server): Promise<[Page, Address]> {
+    const tab = await open();
+    const address = await tab.evaluate(`(async () => {
+      const { start } = await import('/client.js');
+      globalThis.client = await start(${JSON.stringify(url)});
+      client.serve(${serve});
+      return client.address;
+    })()`);
+    return [tab, address as Address];
+  }
+
+  it('tabs call each other, and Node calls them', async () => {
+    const [adder, sums] = await serving('([a, b]) => a + b');
+    const [asker, asks] = await serving(
+      `async numbers => 'the sum is ' + await client.call(${JSON.stringify(sums)}, numbers)`,
+    );
+    const client = await start(server);
+    expect(await client.call(sums, [1, 2])).toBe(3);
+    expect(await client.call(asks, [3, 4])).toBe('the sum is 7');
+    client.serve(name => `hello, ${name}`);
+    const hello = `client.call(${JSON.stringify(client.address)}, 'tab')`;
+    expect(await adder.evaluate(hello)).toBe('hello, tab');
+    await client.close();
+    for (const tab of [adder, asker]) await tab.close();
+  });
+
+  it('a call and a monitor tell that a tab was closed', async () => {
+    const context = new Context(control, server);
+    const url = await context.serve('--asleep', '500ms');
+    const [tab, address] = await serving('() => new Promise(() => globalThis.called = true)', url);
+    const client = await context.start({}, url);
+    const { down } = await client.monitor(address);
+    const failing = client.call(address, 1, { timeout: 60_000 }).catch(({ code }) => code);
+    await tab.waitForFunction('globalThis.called');
+    await tab.close();
+    expect([await failing, await down]).toEqual(['expired', { reason: 'expired' }]);
+    await context.end();
   });
 
   it('a script defines the global GenBrowser', async () => {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import type net from 'node:net';
 import { type BuildOptions, build } from 'esbuild';
-import { type Program, run } from './program.js';
+import { type Program, run, runOffice } from './program.js';
 import { httpProxy, type Meddler, tcpProxy } from './proxies.js';
 
 interface Command {
@@ -34,6 +34,11 @@ export async function startControl(): Promise<{ url: string; close(): Promise<vo
     switch (what) {
       case 'serve': {
         const started = await run(flags);
+        programs.set(started.url, { ...started, flags });
+        return started.url;
+      }
+      case 'office': {
+        const started = await runOffice();
         programs.set(started.url, { ...started, flags });
         return started.url;
       }

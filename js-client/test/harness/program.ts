@@ -13,14 +13,22 @@ let built: string | undefined;
 
 /** The program under test: GENBROWSER_BIN, or else built from this repository. */
 export function binary(): string {
-  built ??= process.env.GENBROWSER_BIN ?? build();
+  built ??= process.env.GENBROWSER_BIN ?? build('./cmd/genbrowser');
   return built;
 }
 
-function build(): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'genbrowser-')), 'genbrowser');
-  execFileSync('go', ['build', '-o', path, './cmd/genbrowser'], { cwd: root, stdio: 'inherit' });
+function build(command: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'genbrowser-')), 'program');
+  execFileSync('go', ['build', '-o', path, command], { cwd: root, stdio: 'inherit' });
   return path;
+}
+
+let office: string | undefined;
+
+/** A server of this repository's packages, with an exported process. */
+export function runOffice(): Promise<Program> {
+  office ??= build('./js-client/test/harness/office');
+  return spawned(office, []);
 }
 
 export interface Program {
@@ -29,13 +37,16 @@ export interface Program {
   stop(): Promise<void>;
 }
 
-export async function run(
+export function run(
   flags: readonly string[],
   listen = 'tcp4://127.0.0.1:0',
   command: 'serve' | 'playground' = 'serve',
 ): Promise<Program> {
-  const args = [command, '--listen', listen, '--log-format', 'json', ...flags];
-  const child = spawn(binary(), args, {
+  return spawned(binary(), [command, '--listen', listen, '--log-format', 'json', ...flags]);
+}
+
+async function spawned(program: string, args: readonly string[]): Promise<Program> {
+  const child = spawn(program, args, {
     env: { ...process.env, SECRET },
     stdio: ['ignore', 'ignore', 'pipe'],
   });

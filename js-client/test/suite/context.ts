@@ -63,6 +63,11 @@ export class Context {
     return this.#do({ do: 'serve', flags });
   }
 
+  /** A server of its own, with an exported process: harness/office. */
+  office(): Promise<string> {
+    return this.#do({ do: 'office' });
+  }
+
   stop(server: string): Promise<void> {
     return this.#do({ do: 'stop', url: server });
   }

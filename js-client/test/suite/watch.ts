@@ -1,5 +1,5 @@
 import { type Address, attenuate } from 'gen-browser';
-import { equal, rejects } from './assert.js';
+import { equal, ok, rejects } from './assert.js';
 import { type Register, reaches } from './context.js';
 
 export function watchCases(test: Register): void {
@@ -108,6 +108,17 @@ export function watchCases(test: Register): void {
     equal(await exited, { reason: 'exit', detail: { why: 'enough' } });
     equal((await other.mailbox.closed).reason, 'closed');
     await rejects(client.exit(mayEnd as Address), 'closed');
+  });
+
+  test('a process is found by its name and called', async t => {
+    const server = await t.office();
+    const client = await t.start({}, server);
+    const till = await client.whereis('shop/till');
+    ok(till, 'shop/till is exported');
+    equal(await client.call(till, { sum: 7 }), { sum: 7 });
+    equal(await client.call(till, 'end'), 'end');
+    equal((await rejects(client.call(till, 1), 'gone')).status, 410);
+    equal(await (await client.monitor(till)).down, { reason: 'gone' });
   });
 
   test('a name that is not exported has no address', async t => {

@@ -1,0 +1,72 @@
+// Command office is a server with an exported process, shop/till, which the program itself has none of: it answers a
+// call with what it got, and ends on "end".
+package main
+
+import (
+	"context"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web"
+)
+
+const till = "shop/till"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context) error {
+	keys, err := address.NewRing([]byte(os.Getenv("SECRET")))
+	if err != nil {
+		return err
+	}
+	office, err := server.New(server.Options{Keys: keys})
+	if err != nil {
+		return err
+	}
+	_, err = office.Handle(till, server.HandlerFunc(func(_ context.Context, m server.Message) error {
+		if string(m.Body) == `"end"` {
+			office.Release(till)
+		}
+		answer := server.Letter{Body: m.Body, Meta: mailbox.Meta{Kind: mailbox.KindReply, Ref: m.Ref}}
+		posted, err := office.Post(m.Reply.String(), &answer)
+		if err != nil {
+			return err
+		}
+		reader, err := posted.Wait()
+		if reader != nil {
+			reader.Wake()
+		}
+		return err
+	}))
+	if err == nil {
+		err = office.Export(till)
+	}
+	if err != nil {
+		return err
+	}
+	gb, err := web.New(web.Options{Server: office})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	log.Printf("listening http://%v", l.Addr())
+	go http.Serve(l, gb)
+	<-ctx.Done()
+	return nil
+}
