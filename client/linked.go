@@ -69,7 +69,7 @@ func (p *Peer) unlinked(ref string) {
 }
 
 // Exit ends a mailbox or process, as if its owner had, with reason "exit" and why as the detail. It needs the exit
-// right, which only its owner can give: by narrowing the key, see [address.Only].
+// right, which only its owner can give: with [Peer.Key] and [address.Key.AddressFor].
 func (p *Peer) Exit(ctx context.Context, to address.Address, why string) error {
 	return p.up.send(ctx, Outgoing{To: to, Kind: "exit", Body: why})
 }

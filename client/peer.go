@@ -157,8 +157,8 @@ func (p *Peer) start() {
 // Address is what others reach this program by, for as long as the peer lives.
 func (p *Peer) Address() address.Address { return p.box.Address() }
 
-// Key is the secret to narrow into an address that may do more, such as one with the exit right. Whoever reads by
-// it takes the mailbox over.
+// Key makes addresses that may do more than [Peer.Address], such as end the peer: see [address.Key.AddressFor]. It is
+// a secret; whoever reads by it takes the mailbox over.
 func (p *Peer) Key() address.Key { return p.box.Key() }
 
 // Status says how the stream fares at the moment.

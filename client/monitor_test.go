@@ -1,0 +1,254 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/client"
+	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+func monitor(t testing.TB, p *client.Peer, to address.Address) *client.Monitor {
+	t.Helper()
+	m, err := p.Monitor(limit(t), to)
+	if err != nil {
+		t.Fatalf("Monitor = %v", err)
+	}
+	return m
+}
+
+func wantDown(t testing.TB, m *client.Monitor, to address.Address, reason, detail string) {
+	t.Helper()
+	for range 2 { // as often as it is asked
+		d, err := m.Wait(limit(t))
+		if err != nil || d.Address != to || d.Reason != reason || string(d.Detail) != detail {
+			t.Errorf("Wait = %v %q %s, %v, want %q %s", d.Address, d.Reason, d.Detail, err, reason, detail)
+		}
+	}
+	d, ok := <-m.C()
+	if _, more := <-m.C(); !ok || more || d.Reason != reason {
+		t.Errorf("C gave %q, %v, and then more: %v", d.Reason, ok, more)
+	}
+}
+
+func TestMonitor(t *testing.T) {
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: 200 * time.Millisecond}}})
+	a := dial(t, s.URL, client.DialOptions{})
+	c := connect(t, s.URL, client.Options{})
+	nobody, err := ring(t).Process("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("closes", func(t *testing.T) {
+		b := dial(t, s.URL, client.DialOptions{})
+		m := monitor(t, a, b.Address())
+		wantError(t, b.Close(limit(t)), nil)
+		wantDown(t, m, b.Address(), "closed", "")
+		wantError(t, m.Stop(limit(t)), nil)
+	})
+	t.Run("expires", func(t *testing.T) {
+		box := open(t, c)
+		wantDown(t, monitor(t, a, box.Address()), box.Address(), "expired", "")
+	})
+	t.Run("is gone already", func(t *testing.T) {
+		b := dial(t, s.URL, client.DialOptions{})
+		wantError(t, b.Close(limit(t)), nil)
+		wantDown(t, monitor(t, a, b.Address()), b.Address(), "closed", "")
+	})
+	t.Run("never was", func(t *testing.T) {
+		wantDown(t, monitor(t, a, nobody), nobody, "gone", "")
+	})
+	t.Run("needs the right", func(t *testing.T) {
+		b := dial(t, s.URL, client.DialOptions{})
+		to, err := b.Address().Attenuate(address.Only(address.Send | address.Call))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Monitor(limit(t), to)
+		wantProblem(t, err, problem.MissingRight, "monitor")
+	})
+	t.Run("times out", func(t *testing.T) {
+		b := dial(t, s.URL, client.DialOptions{})
+		ctx, cancel := context.WithCancel(limit(t))
+		cancel()
+		_, err := monitor(t, a, b.Address()).Wait(ctx)
+		wantError(t, err, context.Canceled)
+	})
+}
+
+// One that was stopped tells nothing: the other one, asked for after it, tells first.
+func TestMonitorStopped(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	stopped, other := monitor(t, a, b.Address()), monitor(t, a, b.Address())
+	for range 2 {
+		wantError(t, stopped.Stop(limit(t)), nil)
+	}
+	wantError(t, b.Close(limit(t)), nil)
+	wantDown(t, other, b.Address(), "closed", "")
+	if d, ok := <-stopped.C(); ok {
+		t.Errorf("it tells %v", d)
+	}
+	if _, err := stopped.Wait(limit(t)); err == nil {
+		t.Error("Wait says nothing")
+	}
+}
+
+// exits makes a service that hands on the ends of what it is linked with.
+type exits struct {
+	service
+	c chan client.Down
+}
+
+func (e exits) Exited(_ context.Context, d client.Down) { e.c <- d }
+
+func wantExited(t testing.TB, m client.Message, reason string) {
+	t.Helper()
+	if d, ok := m.End(); !ok || m.Kind != "exited" || d.Reason != reason {
+		t.Errorf("got %s %s, want an exited with %q", m.Kind, m.Body, reason)
+	}
+}
+
+func TestLinkBothWays(t *testing.T) {
+	s := start(t, siteOptions{})
+	for name, first := range map[string]bool{"who linked ends": true, "who was linked ends": false} {
+		t.Run(name, func(t *testing.T) {
+			a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+			for range 2 { // linking again changes nothing
+				wantError(t, a.Link(limit(t), b.Address()), nil)
+			}
+			ends, lives := b, a
+			if first {
+				ends, lives = a, b
+			}
+			wantError(t, ends.Close(limit(t)), nil)
+			wantExited(t, receive(t, lives), "closed")
+			wantError(t, dial(t, s.URL, client.DialOptions{}).Send(limit(t), lives.Address(), "only one came"), nil)
+			if m := receive(t, lives); m.Kind != "message" {
+				t.Errorf("got %+v", m)
+			}
+			if _, ok := (client.Message{}).End(); ok {
+				t.Error("a message is an end")
+			}
+		})
+	}
+}
+
+func TestLinkWithWhatIsGone(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	wantError(t, b.Close(limit(t)), nil)
+	wantError(t, a.Link(limit(t), b.Address()), nil)
+	wantExited(t, receive(t, a), "closed")
+	wantError(t, a.Unlink(limit(t), b.Address()), nil)
+}
+
+func TestUnlink(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b, c := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	wantError(t, a.Link(limit(t), b.Address()), nil)
+	for range 2 {
+		wantError(t, a.Unlink(limit(t), b.Address()), nil)
+	}
+	wantError(t, a.Link(limit(t), c.Address()), nil)
+	wantError(t, b.Close(limit(t)), nil)
+	wantError(t, c.Close(limit(t)), nil)
+	m := receive(t, a) // of b none came before
+	wantExited(t, m, "closed")
+	wantError(t, dial(t, s.URL, client.DialOptions{}).Send(limit(t), a.Address(), 1), nil)
+	if m := receive(t, a); m.Kind != "message" {
+		t.Errorf("got %+v", m)
+	}
+	sendOnly, err := a.Address().Attenuate(address.Only(address.Send))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, a.Link(limit(t), sendOnly), problem.MissingRight, "link")
+}
+
+// A service ends with what it is linked with, unless it is an Exiter.
+func TestServeAndLinks(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b, c := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	wantError(t, a.Link(limit(t), c.Address()), nil)
+	wantError(t, b.Link(limit(t), c.Address()), nil)
+	ends := serve(t, a, service{})
+	lives := exits{c: make(chan client.Down, 1)}
+	serve(t, b, lives)
+	wantError(t, c.Close(limit(t)), nil)
+	var exit *client.ExitError
+	if err := <-ends; !errors.As(err, &exit) || exit.Reason != "closed" {
+		t.Errorf("Serve = %v", err)
+	}
+	if d := <-lives.c; d.Reason != "closed" {
+		t.Errorf("got %v", d)
+	}
+	wantCall(t, a, b.Address(), 1, "1")
+}
+
+func TestExit(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	m := monitor(t, a, b.Address())
+	wantProblem(t, a.Exit(limit(t), b.Address(), "please"), problem.MissingRight, "exit")
+	may, err := b.Key().AddressFor(address.Exit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, a.Exit(limit(t), may, "please"), nil)
+	wantDown(t, m, b.Address(), "exit", `"please"`)
+	<-b.Done()
+	if !errors.Is(b.Err(), problem.Closed) && !errors.Is(b.Err(), problem.Gone) {
+		t.Errorf("b ended with %v", b.Err())
+	}
+}
+
+func TestWhereis(t *testing.T) {
+	s := start(t, siteOptions{})
+	for _, name := range []string{"hidden", "shown", "a/b:c@d"} {
+		h := server.HandlerFunc(func(context.Context, server.Message) error { return nil })
+		if _, err := s.office.Handle(name, h); err != nil {
+			t.Fatal(err)
+		}
+		if name != "hidden" {
+			if err := s.office.Export(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	a := dial(t, s.URL, client.DialOptions{})
+	for _, name := range []string{"shown", "a/b:c@d"} {
+		to, err := a.Whereis(limit(t), name)
+		if err != nil {
+			t.Errorf("Whereis(%q) = %v", name, err)
+			continue
+		}
+		wantError(t, a.Cast(limit(t), to, 1), nil)
+	}
+	for _, name := range []string{"hidden", "nobody"} {
+		_, err := a.Whereis(limit(t), name)
+		wantProblem(t, err, problem.NotExported, "")
+	}
+	for _, name := range []string{"", "a b", "a?b", "a#b"} {
+		if _, err := a.Whereis(limit(t), name); err == nil || errors.Is(err, problem.NotExported) {
+			t.Errorf("Whereis(%q) = %v", name, err)
+		}
+	}
+}
+
+// The server's own processes call peers.
+func TestCallFromTheServer(t *testing.T) {
+	s := start(t, siteOptions{})
+	a := dial(t, s.URL, client.DialOptions{})
+	serve(t, a, service{})
+	got, err := s.office.Call(limit(t), a.Address(), []int{1})
+	if err != nil || string(got) != "[1]" {
+		t.Errorf("the server's call = %s, %v", got, err)
+	}
+}
