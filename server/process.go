@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -22,11 +25,28 @@ type Message struct {
 	Via   []string        // labels of the address that was used
 	Trace string          // W3C traceparent
 
-	value any // Body decoded, where the handler is typed
+	value any    // Body decoded, where the process is typed
+	later *Later // answers it, if it is a call
+	timer *Timer // it is no message of others, but what a timer was given
+}
+
+// Answer answers a call; body is marshalled to JSON. It may be called once, by any goroutine, also when Handle has
+// returned long ago: [ErrReplied] if the call has its answer. What is no call cannot be answered.
+func (m *Message) Answer(ctx context.Context, body any) error { return m.later.Reply(ctx, body) }
+
+// Timer returns what [Context.After] was given, and whether the message is of a timer.
+func (m *Message) Timer() (value any, ok bool) {
+	if m.timer == nil {
+		return nil, false
+	}
+	return m.timer.value, true
 }
 
 // Handler handles a process's messages, one at a time. The context ends when the server's shutdown does. What
-// Handle returns or panics with is logged, and hurts no other message; the sender has gone on long ago.
+// Handle returns or panics with is logged, and hurts no other message; the sender has gone on long ago, unless it
+// calls: then [Message.Answer] answers it, and an error or a panic is its answer if it has none yet. A panic tells
+// those who monitor the process that it crashed, and it goes on with the next message: what keeps state that a
+// panic may spoil is better off as a [Service].
 type Handler interface {
 	Handle(ctx context.Context, m Message) error
 }
@@ -44,54 +64,30 @@ type Validator interface {
 	Validate(m *Message) error
 }
 
-// Typed returns a handler whose messages are decoded into T. One that is no T is refused to its sender with
-// [ErrRefused]; so is one whose Validate method, if *T has one, returns an error.
-func Typed[T any](f func(ctx context.Context, value T, m Message) error) Handler { return typed[T](f) }
-
-type typed[T any] func(ctx context.Context, value T, m Message) error
-
-func (f typed[T]) Validate(m *Message) error {
-	var value T
-	if err := json.Unmarshal(m.Body, &value); err != nil {
-		return err
-	}
-	if v, ok := any(&value).(interface{ Validate() error }); ok {
-		if err := v.Validate(); err != nil {
-			return err
-		}
-	}
-	m.value = value
-	return nil
-}
-
-func (f typed[T]) Handle(ctx context.Context, m Message) error {
-	value, ok := m.value.(T)
-	if !ok { // T is an interface, and the message null
-		var none T
-		value = none
-	}
-	return f(ctx, value, m)
-}
-
 // processes are those of one server, by name.
 type processes struct {
-	ctx    context.Context // of the handlers
-	cancel context.CancelFunc
+	ctx      context.Context // of the processes
+	handlers context.Context // the same, for the handlers: who has it does not wait for room
+	cancel   context.CancelFunc
 
 	mu      sync.RWMutex
 	byName  map[string]*process
-	queued  int64         // messages, since the server started
-	running int           // goroutines
-	quiet   chan struct{} // made by finish, closed when nothing runs
-	ended   bool          // nothing is taken any more
+	keyed   map[string]*keyed // by prefix
+	queued  int64             // messages, since the server started
+	running int               // goroutines
+	quiet   chan struct{}     // made by finish, closed when nothing runs and every service has terminated
+	closed  bool              // quiet is
+	ended   bool              // nothing is taken any more
 }
 
 func (p *processes) init() {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.handlers = context.WithValue(p.ctx, impatient{}, inHandler)
 	p.byName = make(map[string]*process)
+	p.keyed = make(map[string]*keyed)
 }
 
-// finish waits until every queue is empty. When ctx ends first, it cancels what runs.
+// finish waits until every queue is empty, and has every service terminate. When ctx ends first, it cancels what runs.
 func (p *processes) finish(ctx context.Context) error {
 	p.mu.Lock()
 	if p.quiet == nil {
@@ -107,33 +103,73 @@ func (p *processes) finish(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.running == 0 {
+	p.endIfQuiet()
+	if p.closed {
 		return nil
 	}
-	p.ended = true
+	p.end()
 	return fmt.Errorf("server: shutdown: processes still run: %w", ctx.Err())
 }
 
-// endIfQuiet must be called with mu held. Nothing begins to run again once it has ended, so quiet is closed once.
+// endIfQuiet must be called with mu held, and that of no process. What runs last are the ends of the processes.
 func (p *processes) endIfQuiet() {
-	if p.running == 0 && p.quiet != nil {
-		p.ended = true
+	if p.running > 0 || p.quiet == nil {
+		return
+	}
+	p.end()
+	if p.running == 0 && !p.closed {
+		p.closed = true
 		close(p.quiet)
+	}
+}
+
+// end has every process end that has nothing to do; others do once they have done it. It must be called with mu held.
+func (p *processes) end() {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	for _, proc := range p.byName {
+		proc.wakeUp()
+	}
+	for _, k := range p.keyed {
+		for _, proc := range k.awake {
+			proc.wakeUp()
+		}
 	}
 }
 
 // process runs a goroutine only while it has messages.
 type process struct {
+	// fixed after construction
 	name    string
 	single  bool // one node at a time runs it
 	server  *Server
-	handler Handler
-	room    chan struct{} // holds a token for each message that waits
+	address address.Address
+	check   func(m *Message) error // refuses messages; nil: takes all
+	handler Handler                // nil: it is a service
+	service *service               // nil: it is a handler
+	keyed   *keyed                 // nil: it is none of many
+	room    chan struct{}          // holds a token for each message that waits
 
 	mu      sync.Mutex
 	waiting []Message
 	running bool
-	ended   bool
+	ended   bool               // nothing is taken any more
+	cancel  context.CancelFunc // of the incarnation that lives; nil between two, and for handlers
+	idle    *time.Timer        // of a keyed process that is awake
+
+	signal atomic.Pointer[signal] // what it does before anything that waits
+
+	// of the goroutine that runs it
+	dead   bool // it will handle nothing any more
+	spoilt bool // it crashed too often
+}
+
+// signal tells a process to end.
+type signal struct {
+	reason Down
+	sleep  bool // only until there is a message
 }
 
 // Handle makes h the process of that name and returns its address. The name must not be taken.
@@ -151,32 +187,91 @@ func (s *Server) HandleSingle(name string, h Handler) (address.Address, error) {
 }
 
 func (s *Server) handle(name string, h Handler, single bool) (address.Address, error) {
-	addr, err := s.keys.Process(name)
-	if err != nil {
-		return address.Address{}, err
+	p := &process{name: name, single: single, server: s, handler: h, room: make(chan struct{}, s.queue)}
+	if v, ok := h.(Validator); ok {
+		p.check = v.Validate
 	}
-	p := &s.processes
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.byName[name] != nil {
-		return address.Address{}, fmt.Errorf("%w: %q", ErrNameTaken, name)
-	}
-	p.byName[name] = &process{name: name, single: single, server: s, handler: h, room: make(chan struct{}, s.queue)}
-	return addr, nil
+	return p.address, s.register(p)
 }
 
-// Release ends the process of that name: messages that wait are still handled, later ones get [ErrGone].
-func (s *Server) Release(name string) {
-	p := &s.processes
-	p.mu.Lock()
-	proc := p.byName[name]
-	delete(p.byName, name)
-	p.mu.Unlock()
-	if proc != nil {
-		proc.mu.Lock()
-		proc.ended = true
-		proc.mu.Unlock()
+// register gives the process its name and address.
+func (s *Server) register(p *process) (err error) {
+	if p.address, err = s.keys.Process(p.name); err != nil {
+		return err
 	}
+	all := &s.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.ended {
+		return ErrShuttingDown
+	}
+	if all.byName[p.name] != nil {
+		return fmt.Errorf("%w: %q", ErrNameTaken, p.name)
+	}
+	if k, _ := all.keyedOf(p.name); k != nil {
+		return fmt.Errorf("%w: %q is of the keyed processes %q", ErrNameTaken, p.name, k.prefix)
+	}
+	all.byName[p.name] = p
+	return nil
+}
+
+// Release ends the process of that name, or the keyed processes of that prefix: messages that wait are still handled,
+// later ones get [ErrGone]. No policy restarts them.
+func (s *Server) Release(name string) {
+	all := &s.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if p := all.byName[name]; p != nil {
+		delete(all.byName, name)
+		p.release()
+	}
+	if k := all.keyed[name]; k != nil {
+		delete(all.keyed, name)
+		for _, p := range k.awake {
+			p.release()
+		}
+	}
+}
+
+// release must be called with all.mu held.
+func (p *process) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	if !p.server.processes.ended {
+		p.wake()
+	}
+}
+
+// exitProcess ends the process of that name for good, ahead of what waits for it, and cancels the context of what it
+// does. A keyed process starts anew with its next message. It reports whether there is such a process, awake.
+func (s *Server) exitProcess(name string, reason Down) bool {
+	all := &s.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	p := all.byName[name]
+	if k, key := all.keyedOf(name); k != nil {
+		p = k.awake[key]
+	}
+	if p == nil || all.ended {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signal.Store(&signal{reason: reason})
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.wake()
+	return true
+}
+
+// knows reports whether messages to that name would be taken here. A keyed process that sleeps counts.
+func (p *processes) knows(name string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	k, _ := p.keyedOf(name)
+	return p.byName[name] != nil || k != nil
 }
 
 // impatient marks, in a context, a sender that must not wait for room in a queue: a handler, or somebody outside.
@@ -189,7 +284,7 @@ const (
 
 var fromOutside = context.WithValue(context.Background(), impatient{}, outside)
 
-// names returns the names of the processes, in order.
+// names returns the names of the processes, in order. Keyed ones are not among them.
 func (p *processes) names() []string {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -197,44 +292,82 @@ func (p *processes) names() []string {
 }
 
 func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message) error {
-	p := &s.processes
-	p.mu.RLock()
-	proc := p.byName[name]
-	p.mu.RUnlock()
-	if proc == nil {
-		return fmt.Errorf("%w: process %q", ErrGone, name)
-	}
-	m := Message{Body: msg.Body}
-	if meta := msg.Meta; meta != nil {
-		m.Kind, m.Ref, m.Via, m.Trace = meta.Kind, meta.Ref, meta.Via, meta.Trace
-		if meta.Reply != "" {
-			reply, err := address.Parse(meta.Reply)
-			if err != nil {
-				return err
-			}
-			m.Reply = reply
-		}
-	}
-	if v, ok := proc.handler.(Validator); ok {
-		if err := proc.validate(v, &m); err != nil {
-			return fmt.Errorf("%w: %w", ErrRefused, err)
-		}
-	}
-	if err := proc.reserve(ctx); err != nil {
+	m, err := s.message(msg)
+	if err != nil {
 		return err
 	}
-	return proc.add(m)
+	for {
+		p, err := s.processes.find(name, &m)
+		if err != nil {
+			return err
+		}
+		if err := p.reserve(ctx); err != nil {
+			return err
+		}
+		err = p.add(m)
+		if p.keyed == nil || !errors.Is(err, errAsleep) {
+			return err
+		}
+	}
 }
 
-// validate keeps a panic of the validator from its sender's goroutine.
-func (p *process) validate(v Validator, m *Message) (err error) {
+// message is what a process gets for what came.
+func (s *Server) message(msg mailbox.Message) (Message, error) {
+	m := Message{Body: msg.Body}
+	meta := msg.Meta
+	if meta == nil {
+		return m, nil
+	}
+	m.Kind, m.Ref, m.Via, m.Trace = meta.Kind, meta.Ref, meta.Via, meta.Trace
+	if meta.Reply != "" {
+		reply, err := address.Parse(meta.Reply)
+		if err != nil {
+			return m, err
+		}
+		m.Reply = reply
+	}
+	if m.Kind == mailbox.KindCall {
+		m.later = &Later{server: s, reply: m.Reply, ref: m.Ref, trace: m.Trace}
+	}
+	return m, nil
+}
+
+// find returns the process of that name, which takes the message. It may be a keyed one that begins with it.
+func (p *processes) find(name string, m *Message) (*process, error) {
+	p.mu.RLock()
+	proc := p.byName[name]
+	k, key := p.keyedOf(name)
+	ended := p.ended
+	p.mu.RUnlock()
+	switch {
+	case ended:
+		return nil, ErrShuttingDown
+	case k != nil:
+		if err := k.server.validate(name, k.options.Validate, m); err != nil {
+			return nil, err
+		}
+		return k.awaken(key)
+	case proc == nil:
+		return nil, fmt.Errorf("%w: process %q", ErrGone, name)
+	}
+	return proc, proc.server.validate(proc.name, proc.check, m)
+}
+
+// validate keeps a panic of the check from its sender's goroutine.
+func (s *Server) validate(name string, check func(*Message) error, m *Message) (err error) {
+	if check == nil {
+		return nil
+	}
 	defer func() {
 		if r := recover(); r != nil {
-			p.panicked("validator", r)
-			err = fmt.Errorf("validation failed")
+			s.panicked("validator", name, r)
+			err = fmt.Errorf("%w: validation failed", ErrRefused)
 		}
 	}()
-	return v.Validate(m)
+	if err := check(m); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return nil
 }
 
 // reserve takes a place in the queue, and waits for one unless the sender is impatient.
@@ -257,6 +390,9 @@ func (p *process) reserve(ctx context.Context) error {
 	}
 }
 
+// errAsleep says that a keyed process ended before the message came: it will have to be started anew.
+var errAsleep = fmt.Errorf("%w: it sleeps", ErrGone)
+
 // add puts the message into the place that was reserved.
 func (p *process) add(m Message) error {
 	all := &p.server.processes
@@ -268,6 +404,9 @@ func (p *process) add(m Message) error {
 	case all.ended:
 		<-p.room
 		return ErrShuttingDown
+	case p.ended && p.keyed != nil:
+		<-p.room
+		return errAsleep
 	case p.ended:
 		<-p.room
 		return fmt.Errorf("%w: process %q", ErrGone, p.name)
@@ -275,53 +414,209 @@ func (p *process) add(m Message) error {
 	p.waiting = append(p.waiting, m)
 	all.queued++
 	p.server.account(len(m.Body))
-	if !p.running {
-		p.running = true
-		all.running++
-		go p.run()
-	}
+	p.wake()
 	return nil
+}
+
+// addOwn queues what the process has for itself. It needs no room, and is dropped once the process has ended.
+func (p *process) addOwn(m Message) {
+	all := &p.server.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !all.ended {
+		p.waiting = append(p.waiting, m)
+		p.wake()
+	}
+}
+
+// wake has the process run. It must be called with all.mu and mu held.
+func (p *process) wake() {
+	if p.running {
+		return
+	}
+	if p.idle != nil {
+		p.idle.Stop()
+	}
+	p.running = true
+	p.server.processes.running++
+	go p.run()
+}
+
+// wakeUp is wake for who holds all.mu only.
+func (p *process) wakeUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake()
 }
 
 // run handles what waits, until nothing does.
 func (p *process) run() {
-	all := &p.server.processes
+	rests := false
 	defer func() {
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		all.running--
-		all.endIfQuiet()
+		if !rests { // the handler ended the goroutine
+			p.stopRunning()
+		}
 	}()
-	ctx := context.WithValue(all.ctx, impatient{}, inHandler)
-	for {
-		p.mu.Lock()
-		batch := p.waiting
-		p.waiting = nil
-		p.running = len(batch) > 0
-		p.mu.Unlock()
-		if len(batch) == 0 {
-			return
-		}
+	for !rests {
+		batch := p.batch()
+		p.begin()
 		for _, m := range batch {
-			p.handle(ctx, m)
-			p.server.counters.handled.Add(1)
-			<-p.room
-			p.server.account(-len(m.Body))
+			p.heed()
+			p.take(m)
 		}
+		p.heed()
+		if len(batch) == 0 {
+			rests = p.rest()
+		}
+	}
+	p.stopRunning()
+}
+
+func (p *process) batch() []Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	batch := p.waiting
+	p.waiting = nil
+	return batch
+}
+
+// begin starts a service, unless it lives already, or sleeps until there is a message.
+func (p *process) begin() {
+	if p.service != nil && p.service.now == nil && p.keyed == nil && !p.dead {
+		p.start()
 	}
 }
 
-func (p *process) handle(ctx context.Context, m Message) {
+// heed does what the process was told to do before all else.
+func (p *process) heed() {
+	s := p.signal.Swap(nil)
+	if s == nil || p.dead {
+		return
+	}
+	p.terminate(s.reason)
+	if !s.sleep {
+		p.die()
+	}
+}
+
+// take does with the message what the process is for.
+func (p *process) take(m Message) {
+	switch {
+	case p.dead:
+		p.drop(&m)
+	case p.service != nil:
+		p.serve(m)
+	default:
+		p.handle(m)
+	}
+	if m.timer != nil {
+		return
+	}
+	p.server.counters.handled.Add(1)
+	<-p.room
+	p.server.account(-len(m.Body))
+}
+
+// drop tells who calls that nobody will answer.
+func (p *process) drop(m *Message) {
+	if p.spoilt {
+		m.failed(errCrashed)
+		return
+	}
+	m.failed(fmt.Errorf("%w: process %q ended", ErrGone, p.name))
+}
+
+// rest reports whether there is nothing to do, and ends the process if it is to end with its last message.
+func (p *process) rest() bool {
+	if p.toEnd() {
+		p.terminate(Down{Reason: downNormal})
+		p.die()
+		return false
+	}
+	all := &p.server.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) > 0 || p.signal.Load() != nil || !p.dead && (p.ended || all.ended) {
+		return false
+	}
+	if p.keyed != nil {
+		p.sleepOrIdle()
+	}
+	p.running = false
+	return true
+}
+
+// toEnd reports whether the process ends now that nothing waits.
+func (p *process) toEnd() bool {
+	all := &p.server.processes
+	all.mu.RLock()
+	defer all.mu.RUnlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.dead && len(p.waiting) == 0 && (p.ended || all.ended)
+}
+
+func (p *process) stopRunning() {
+	all := &p.server.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.running--
+	all.endIfQuiet()
+}
+
+// die has the process handle nothing any more; its name is free.
+func (p *process) die() {
+	all := &p.server.processes
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead, p.ended = true, true
+	if all.byName[p.name] == p {
+		delete(all.byName, p.name)
+	}
+	if p.keyed != nil {
+		p.keyed.forget(p)
+	}
+}
+
+// terminate ends what lives of the process, and tells those who watch it.
+func (p *process) terminate(reason Down) {
+	if p.service != nil {
+		if c := p.service.now; c != nil {
+			c.end(reason)
+		} else {
+			return // they were told
+		}
+	}
+	p.server.ended(p.name, reason)
+}
+
+func (p *process) handle(m Message) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.panicked("handler", r)
+			p.server.panicked("handler", p.name, r)
+			m.failed(errCrashed)
+			p.server.ended(p.name, crashed(r))
 		}
 	}()
-	if err := p.handler.Handle(ctx, m); err != nil {
+	if err := p.handler.Handle(p.server.processes.handlers, m); err != nil {
 		p.server.log.Error("handler failed", "process", p.name, "error", err)
+		m.failed(err)
 	}
 }
 
-func (p *process) panicked(what string, reason any) {
-	p.server.log.Error(what+" panicked", "process", p.name, "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
+// failed answers a call that has no answer yet.
+func (m *Message) failed(err error) {
+	if m.later != nil {
+		m.later.Fail(err)
+	}
+}
+
+func (s *Server) panicked(what, process string, reason any) {
+	s.log.Error(what+" panicked", "process", process, "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
 }

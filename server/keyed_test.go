@@ -1,0 +1,350 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+func keyedAddress(t testing.TB, s *Server, prefix, key string) address.Address {
+	t.Helper()
+	a, err := s.KeyedAddress(prefix, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// awake returns how many processes of a prefix are.
+func (p *processes) awake(prefix string) int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.keyed[prefix].awake)
+}
+
+// orders are keyed services that count their messages and say what they do.
+func orders(n *notes) func(key string) Service {
+	return func(key string) Service {
+		count := 0
+		return scripted{
+			init: func(*Context) error { n.add("init %s", key); return nil },
+			call: func(ctx *Context, m Message) (any, error) {
+				count++
+				switch string(m.Body) {
+				case `"panic"`:
+					panic("oh")
+				case `"stop"`:
+					ctx.Stop(Down{})
+				case `"timer"`:
+					ctx.After(5*time.Minute, "x")
+				case `"later"`:
+					l := ctx.Later()
+					time.AfterFunc(5500*time.Millisecond, func() { l.Reply(ctx, "late") })
+					return NoReply, nil
+				}
+				return count, nil
+			},
+			terminate: func(reason Down) { n.add("terminated %s %s", key, reason.Reason) },
+		}
+	}
+}
+
+func expectCall(t *testing.T, s *Server, to address.Address, body any, want string) {
+	t.Helper()
+	if got, err := s.Call(ctx, to, body); string(got) != want || err != nil {
+		t.Errorf("Call(%v) = %s, %v; want %s", body, got, err, want)
+	}
+}
+
+// A keyed process starts with its first message, keeps its state while there are more, and ends when it was idle.
+func TestKeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var n notes
+		if err := s.Keyed("order", orders(&n), KeyedOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		a, b := keyedAddress(t, s, "order", "42"), keyedAddress(t, s, "order", "43/x")
+		synctest.Wait()
+		if got := n.take(); got != "" {
+			t.Errorf("before the first message: %s", got)
+		}
+		expectCall(t, s, a, 0, "1")
+		expectCall(t, s, a, 0, "2")
+		expectCall(t, s, b, 0, "1")
+		time.Sleep(40 * time.Second)
+		expectCall(t, s, a, 0, "3") // a minute begins anew
+		if got, want := n.take(), "init 42, init 43/x"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		time.Sleep(40 * time.Second)
+		if got, want := n.take(), "terminated 43/x normal"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		time.Sleep(time.Minute)
+		if got, want := n.take(), "terminated 42 normal"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		if got := s.processes.awake("order"); got != 0 {
+			t.Errorf("%d processes are kept while asleep", got)
+		}
+		expectCall(t, s, a, 0, "1")
+		shutDown(t, s)
+		if got, want := n.take(), "init 42, terminated 42 normal"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		expectStats(t, s, 0, 0)
+	})
+}
+
+// Those who watch a keyed process are told when it goes to sleep.
+func TestKeyedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var n notes
+		if err := s.Keyed("order", orders(&n), KeyedOptions{Idle: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		a := keyedAddress(t, s, "order", "42")
+		expectCall(t, s, a, 0, "1")
+		w := mailbox.Watch{Ref: "w", Reply: a.String()}
+		if err := s.watchers.change("order/42", &w, false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if left := s.watchers.take("order/42"); len(left) != 0 {
+			t.Error("nobody was told")
+		}
+		shutDown(t, s)
+	})
+}
+
+// A process that waits for a timer, or owes an answer, is not idle.
+func TestKeyedIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var n notes
+		if err := s.Keyed("order", orders(&n), KeyedOptions{Idle: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		a := keyedAddress(t, s, "order", "42")
+		expectCall(t, s, a, "later", `"late"`)
+		if got, want := n.take(), "init 42"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		time.Sleep(2 * time.Second)
+		if got, want := n.take(), "terminated 42 normal"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		expectCall(t, s, a, "timer", "1")
+		time.Sleep(4 * time.Minute)
+		if got, want := n.take(), "init 42"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		time.Sleep(2 * time.Minute)
+		if got, want := n.take(), "terminated 42 normal"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		shutDown(t, s)
+	})
+}
+
+// A keyed process that crashed or stopped begins anew with the next message, be it one that waits.
+func TestKeyedRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var n notes
+		if err := s.Keyed("order", orders(&n), KeyedOptions{ProcessOptions: ProcessOptions{MaxRestarts: 2}}); err != nil {
+			t.Fatal(err)
+		}
+		a := keyedAddress(t, s, "order", "42")
+		expectCall(t, s, a, "stop", "1")
+		expectCall(t, s, a, 0, "1")
+		for range 5 {
+			if _, err := s.Call(ctx, a, "panic"); !errors.Is(err, ErrCallFailed) {
+				t.Errorf("Call = %v, want ErrCallFailed", err)
+			}
+			synctest.Wait()
+			expectCall(t, s, a, 0, "1")
+		}
+		shutDown(t, s)
+	})
+}
+
+// As many are awake as may be; one that ends makes room.
+func TestKeyedLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var n notes
+		if err := s.Keyed("order", orders(&n), KeyedOptions{Max: 2}); err != nil {
+			t.Fatal(err)
+		}
+		a, b, c := keyedAddress(t, s, "order", "a"), keyedAddress(t, s, "order", "b"), keyedAddress(t, s, "order", "c")
+		expectCall(t, s, a, 0, "1")
+		expectCall(t, s, b, 0, "1")
+		if err := post(s, c, "1"); !errors.Is(err, ErrOverloaded) {
+			t.Errorf("Post to one more = %v, want ErrOverloaded", err)
+		}
+		expectCall(t, s, a, "stop", "2")
+		synctest.Wait()
+		expectCall(t, s, c, 0, "1")
+		shutDown(t, s)
+	})
+}
+
+// Ten thousand processes that sleep cost no goroutine, and nothing else that stays.
+func TestKeyedSleepersCostNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		before := runtime.NumGoroutine()
+		if err := s.Keyed("order", func(string) Service { return bare{&scripted{}} }, KeyedOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10_000 {
+			mustPost(t, s, keyedAddress(t, s, "order", fmt.Sprint(i)), "1")
+		}
+		synctest.Wait()
+		if got := runtime.NumGoroutine(); got > before {
+			t.Errorf("%d goroutines while idle, %d before", got, before)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got := s.processes.awake("order"); got != 0 {
+			t.Errorf("%d are awake", got)
+		}
+		shutDown(t, s)
+	})
+}
+
+// However messages and ends meet, each message is handled once, and never by two incarnations of a key at a time.
+func TestKeyedStress(t *testing.T) {
+	s := newServer(t, Options{})
+	const senders, each, keys = 4, 300, 3
+	var mu sync.Mutex
+	alive, handled := map[string]int{}, 0
+	change := func(key string, by int) {
+		mu.Lock()
+		defer mu.Unlock()
+		if alive[key] += by; alive[key] < 0 || alive[key] > 1 {
+			t.Errorf("%d incarnations of %s", alive[key], key)
+		}
+	}
+	err := s.Keyed("k", func(key string) Service {
+		return scripted{
+			init: func(*Context) error { change(key, 1); return nil },
+			cast: func(ctx *Context, m Message) error {
+				mu.Lock()
+				handled++
+				stop := handled%7 == 0
+				mu.Unlock()
+				if stop {
+					ctx.Stop(Down{})
+				}
+				return nil
+			},
+			terminate: func(Down) { change(key, -1) },
+		}
+	}, KeyedOptions{Idle: 50 * time.Microsecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() {
+			for j := range each {
+				a, err := s.KeyedAddress("k", fmt.Sprint((i+j)%keys))
+				if err != nil {
+					t.Error(err)
+				}
+				if err := s.Send(ctx, a, j); err != nil {
+					t.Errorf("Send = %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	shutDown(t, s)
+	if handled != senders*each {
+		t.Errorf("%d handled, want %d", handled, senders*each)
+	}
+	expectStats(t, s, 0, 0)
+}
+
+func TestKeyedNames(t *testing.T) {
+	s := newServer(t, Options{})
+	var n notes
+	handle(t, s, "taken/42", newReceived())
+	for _, prefix := range []string{"", "a/b", "not a name", "taken"} {
+		if err := s.Keyed(prefix, orders(&n), KeyedOptions{}); err == nil {
+			t.Errorf("Keyed(%q) = nil error", prefix)
+		}
+	}
+	for _, o := range []KeyedOptions{{Idle: -1}, {Max: -1}, {ProcessOptions: ProcessOptions{Queue: -1}}} {
+		if err := s.Keyed("order", orders(&n), o); err == nil {
+			t.Errorf("Keyed with %+v = nil error", o)
+		}
+	}
+	refuse := func(m *Message) error { return errors.New("refused to start") }
+	if err := s.Keyed("order", orders(&n), KeyedOptions{ProcessOptions: ProcessOptions{Validate: refuse}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keyed("order", orders(&n), KeyedOptions{}); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("second Keyed = %v, want ErrNameTaken", err)
+	}
+	if _, err := s.Handle("order/1", newReceived()); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("Handle of a keyed name = %v, want ErrNameTaken", err)
+	}
+	handle(t, s, "order", newReceived()) // has no key
+	if _, err := s.KeyedAddress("order", ""); err == nil {
+		t.Error("KeyedAddress with no key = nil error")
+	}
+	if _, err := s.KeyedAddress("order", strings.Repeat("x", 300)); err == nil {
+		t.Error("KeyedAddress of 300 bytes = nil error")
+	}
+	a := keyedAddress(t, s, "order", "1")
+	if err := post(s, a, "1"); !errors.Is(err, ErrRefused) {
+		t.Errorf("Post = %v, want ErrRefused", err)
+	}
+	if got := s.processes.awake("order"); got != 0 {
+		t.Error("a message that was refused started a process")
+	}
+	for name, want := range map[string]bool{"order/1": true, "order/1/2": true, "order/": false, "order": false, "taken/42": false} {
+		if got := s.processes.isOne(name); got != want {
+			t.Errorf("isOne(%q) = %v", name, got)
+		}
+	}
+	if !s.processes.knows("order/1") || !s.processes.knows("order") || s.processes.knows("other/1") {
+		t.Error("knows does not")
+	}
+	s.Release("order")
+	if err := post(s, a, "1"); !errors.Is(err, ErrGone) {
+		t.Errorf("Post after Release = %v, want ErrGone", err)
+	}
+}
+
+// Release ends the keyed processes that are awake, once they have handled what waits.
+func TestKeyedRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var n notes
+		if err := s.Keyed("order", orders(&n), KeyedOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		a := keyedAddress(t, s, "order", "42")
+		expectCall(t, s, a, 0, "1")
+		s.Release("order")
+		synctest.Wait()
+		if got, want := n.take(), "init 42, terminated 42 normal"; got != want {
+			t.Errorf("it did %q, want %q", got, want)
+		}
+		shutDown(t, s)
+	})
+}
