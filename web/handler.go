@@ -35,7 +35,15 @@ type Options struct {
 	// and 20,000, so that an office behind one address comes back after a deploy. Below 0: no limit.
 	OpenRate  float64
 	OpenBurst int
-	// ClientAddress tells clients apart for OpenRate; by default by the connection's address, which behind a
+	// SendRate is how many messages a client address may send in a second, SendBurst how many at once, and SendBytes
+	// and SendBytesBurst how many bytes of bodies. 0 is no limit for a rate, and what comes in ten seconds for a burst.
+	SendRate       float64
+	SendBurst      int
+	SendBytes      float64
+	SendBytesBurst int
+	// StreamsPerClient is how many streams a client address may have; 0 is no limit.
+	StreamsPerClient int
+	// ClientAddress tells clients apart for these limits; by default by the connection's address, which behind a
 	// proxy is the proxy's.
 	ClientAddress func(*http.Request) string
 	// Listeners returns where discovery says that the client of a request may connect as well; by default it says
@@ -62,6 +70,8 @@ type Handler struct {
 	operator   func(*http.Request) bool
 	listeners  func(*http.Request) []Listener
 	opens      *limiter
+	messages   *limiter
+	bytes      *limiter
 	heartbeat  time.Duration
 	slow       time.Duration
 	sendBuffer int
@@ -90,7 +100,9 @@ func New(o Options) (*Handler, error) {
 		address:    o.ClientAddress,
 		operator:   o.Operator,
 		listeners:  o.Listeners,
-		opens:      newLimiter(o.OpenRate, o.OpenBurst),
+		opens:      openLimiter(o.OpenRate, o.OpenBurst),
+		messages:   quota(o.SendRate, o.SendBurst, 1),
+		bytes:      quota(o.SendBytes, o.SendBytesBurst, o.Server.Limits().Body),
 		heartbeat:  15 * time.Second,
 		slow:       60 * time.Second,
 		sendBuffer: 64 << 10,
@@ -101,6 +113,9 @@ func New(o Options) (*Handler, error) {
 		if !strings.HasPrefix(o.Prefix, "/") || h.prefix == "" {
 			return nil, errors.New(`web: Options.Prefix must be like "/_gb"`)
 		}
+	}
+	if o.SendRate < 0 || o.SendBurst < 0 || o.SendBytes < 0 || o.SendBytesBurst < 0 || o.StreamsPerClient < 0 {
+		return nil, errors.New("web: a limit of what a client may send is negative")
 	}
 	if o.Heartbeat < 0 || o.SlowReader < 0 || o.SendBuffer < 0 {
 		return nil, errors.New("web: Heartbeat, SlowReader or SendBuffer is negative")
@@ -130,7 +145,7 @@ func New(o Options) (*Handler, error) {
 	h.handler = h.cors().Handler(http.HandlerFunc(h.route))
 	tick := min(max(h.heartbeat/8, 10*time.Millisecond), time.Second)
 	h.beats = wheel.New[*stream](tick, time.Now())
-	h.streams.start(h.beats)
+	h.streams.start(h.beats, o.StreamsPerClient)
 	return h, nil
 }
 
@@ -148,6 +163,7 @@ func (h *Handler) routes() *mux.Router {
 	h.add(r, h.prefix+"/send/{address:.*}", methods{"POST": h.send})
 	h.add(r, h.prefix+"/call/{address:.*}", methods{"POST": h.call})
 	h.add(r, h.prefix+"/whereis/{name:.*}", page(h.whereis))
+	h.add(r, h.prefix+"/clients", page(h.forOperators(h.clients)))
 	h.add(r, h.prefix+"/cluster", page(h.forOperators(h.cluster)))
 	h.add(r, h.prefix+"/client.js", page(script("client.js")))
 	h.add(r, h.prefix+"/client.global.js", page(script("client.global.js")))

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,8 +24,8 @@ type limiter struct {
 // limited is how many addresses each of the two maps holds.
 const limited = 20_000
 
-// newLimiter returns nil, which limits nothing, if a number is below 0.
-func newLimiter(perSecond float64, burst int) *limiter {
+// openLimiter returns nil, which limits nothing, if a number is below 0.
+func openLimiter(perSecond float64, burst int) *limiter {
 	if perSecond < 0 || burst < 0 {
 		return nil
 	}
@@ -37,8 +38,20 @@ func newLimiter(perSecond float64, burst int) *limiter {
 	return &limiter{rate: rate.Limit(perSecond), burst: burst}
 }
 
-// wait returns 0 if the client may go on, or how long it has to wait.
-func (l *limiter) wait(client string, now time.Time) time.Duration {
+// quota returns nil, which limits nothing, if perSecond is 0. The burst is at least least, so that whatever is allowed
+// at all is allowed at times, and what comes in ten seconds if it is 0.
+func quota(perSecond float64, burst, least int) *limiter {
+	if perSecond <= 0 {
+		return nil
+	}
+	if burst <= 0 {
+		burst = int(min(10*perSecond, math.MaxInt32))
+	}
+	return &limiter{rate: rate.Limit(perSecond), burst: max(burst, least)}
+}
+
+// wait returns 0 if the client may do n more, or how long it has to wait.
+func (l *limiter) wait(client string, n int, now time.Time) time.Duration {
 	if l == nil {
 		return 0
 	}
@@ -54,7 +67,7 @@ func (l *limiter) wait(client string, now time.Time) time.Duration {
 		}
 		l.recent[client] = lim
 	}
-	r := lim.ReserveN(now, 1)
+	r := lim.ReserveN(now, n)
 	delay := r.DelayFrom(now)
 	if delay > 0 {
 		r.CancelAt(now)

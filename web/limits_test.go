@@ -270,21 +270,21 @@ func TestClientAddress(t *testing.T) {
 }
 
 func TestLimiter(t *testing.T) {
-	l := newLimiter(2, 3)
+	l := openLimiter(2, 3)
 	now := time.Unix(1_800_000_000, 0)
 	for i, want := range []time.Duration{0, 0, 0, 500 * time.Millisecond, 500 * time.Millisecond} {
-		if got := l.wait("a", now); got != want {
+		if got := l.wait("a", 1, now); got != want {
 			t.Errorf("open %d: wait %v, want %v", i, got, want)
 		}
 	}
-	if got := l.wait("a", now.Add(500*time.Millisecond)); got != 0 {
+	if got := l.wait("a", 1, now.Add(500*time.Millisecond)); got != 0 {
 		t.Errorf("after the wait: %v", got)
 	}
-	if newLimiter(-1, 0) != nil || newLimiter(0, -1) != nil || newLimiter(-1, 0).wait("a", now) != 0 {
+	if openLimiter(-1, 0) != nil || openLimiter(0, -1) != nil || openLimiter(-1, 0).wait("a", 1, now) != 0 {
 		t.Error("below 0 is no limit")
 	}
 	for i := range 3 * limited {
-		l.wait(fmt.Sprint(i), now)
+		l.wait(fmt.Sprint(i), 1, now)
 	}
 	if n := len(l.recent) + len(l.before); n > 2*limited {
 		t.Errorf("%d addresses are remembered", n)

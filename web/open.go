@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"time"
 
@@ -51,11 +50,11 @@ func (h *Handler) describe(m server.Mailbox, withKey bool) opened {
 
 // admit opens a mailbox for whoever asks, if it may have one.
 func (h *Handler) admit(r *http.Request) (server.Mailbox, error) {
-	if wait := h.opens.wait(h.address(r), time.Now()); wait > 0 {
+	if wait := h.opens.wait(h.address(r), 1, time.Now()); wait > 0 {
 		return server.Mailbox{}, &problem.Problem{
 			Kind:       problem.TooManyOpens,
 			Detail:     fmt.Sprintf("at most %d at once and %v a second", h.opens.burst, float64(h.opens.rate)),
-			RetryAfter: time.Duration(math.Ceil(wait.Seconds())) * time.Second,
+			RetryAfter: wholeSeconds(wait),
 		}
 	}
 	config, err := h.configFor(r)

@@ -69,7 +69,10 @@ func (h *Handler) letter(r *http.Request, b *body) (letter server.Letter, err er
 		return letter, err
 	}
 	letter.Body = b.b
-	return letter, nil
+	if h.messages != nil || h.bytes != nil {
+		err = h.maySend(h.address(r), len(b.b))
+	}
+	return letter, err
 }
 
 // jsonType reports whether a body of that content type is taken for JSON.

@@ -58,6 +58,9 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	u := uploads.Get().(*upload)
 	defer u.release()
 	u.h, u.w, u.rc, u.body = h, w, rc, r.Body
+	if h.messages != nil || h.bytes != nil {
+		u.client = h.address(r)
+	}
 	u.endless, u.maxLine = r.ContentLength < 0, h.office.Limits().Body+lineOverhead
 	u.run()
 }
@@ -79,6 +82,7 @@ type upload struct {
 	body    io.Reader
 	endless bool // the sender said no length: it may wait for an answer before it sends more
 	maxLine int
+	client  string // its address, where there are quotas
 
 	in      []byte          // read, and not yet taken for a line
 	taken   []taken         // lines that are not answered yet
@@ -185,6 +189,9 @@ func (u *upload) line(line []byte) {
 	}
 	l, err := parseLine(line)
 	var posted server.Posted
+	if err == nil && u.client != "" {
+		err = u.h.maySend(u.client, len(l.letter.Body))
+	}
 	if err == nil {
 		posted, err = u.h.office.Post(l.to, &l.letter)
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/server"
@@ -31,6 +33,9 @@ type stream struct {
 	mortal   bool   // the key that opened it ends, at expires
 	expires  time.Time
 	beat     wheel.Item[*stream]
+	mailbox  uuid.UUID
+	client   string // its address
+	since    time.Time
 
 	mu        sync.Mutex
 	wire      wire // nil until the stream has begun
@@ -52,7 +57,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	s := &stream{h: h}
+	s := &stream{h: h, client: h.address(r), since: time.Now()}
 	s.beat.Value = s
 	var g address.Grant
 	sub, o, err := h.join(r, &rd, &g, s)
@@ -61,6 +66,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.expires, s.mortal = g.Expires()
+	s.mailbox = g.Mailbox()
 	if rd.selfIDs {
 		s.idPrefix = rd.key + "."
 	}
@@ -75,9 +81,9 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
-	if !h.streams.add(s) {
+	if err := h.streams.add(s); err != nil {
 		sub.Close()
-		h.refuse(w, server.ErrShuttingDown)
+		h.refuse(w, err)
 		return
 	}
 	if r.ProtoMajor == 1 {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/genbrowser/genbrowser/internal/wheel"
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
 )
 
 // streams are those of one handler. Taken connections are unknown to net/http, so that nobody else would wait
@@ -14,26 +17,36 @@ type streams struct {
 	done  chan struct{} // stops the heartbeats
 	beats sync.WaitGroup
 
+	perClient int // at most; 0: any number
+
 	mu    sync.Mutex
 	all   map[*stream]struct{}
-	empty chan struct{} // made by finish, closed when there is none
+	of    map[string]int // where they are limited: how many, by client address
+	empty chan struct{}  // made by finish, closed when there is none
 }
 
-func (s *streams) start(w *wheel.Wheel[*stream]) {
+func (s *streams) start(w *wheel.Wheel[*stream], perClient int) {
+	s.perClient, s.of = perClient, make(map[string]int)
 	s.all = make(map[*stream]struct{})
 	s.done = make(chan struct{})
 	s.beats.Go(func() { w.Run(s.done, (*stream).heartbeat) })
 }
 
-// add reports whether the stream may begin.
-func (s *streams) add(st *stream) bool {
+// add returns why the stream may not begin.
+func (s *streams) add(st *stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.empty != nil {
-		return false
+		return server.ErrShuttingDown
+	}
+	if s.perClient > 0 {
+		if s.of[st.client] >= s.perClient {
+			return &problem.Problem{Kind: problem.TooManyStreams, Detail: fmt.Sprintf("at most %d", s.perClient), RetryAfter: 5 * time.Second}
+		}
+		s.of[st.client]++
 	}
 	s.all[st] = struct{}{}
-	return true
+	return nil
 }
 
 func (s *streams) count() int {
@@ -46,6 +59,11 @@ func (s *streams) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, st)
+	if s.perClient > 0 {
+		if s.of[st.client]--; s.of[st.client] == 0 {
+			delete(s.of, st.client)
+		}
+	}
 	if s.empty != nil && len(s.all) == 0 {
 		close(s.empty)
 	}

@@ -44,6 +44,12 @@ type flags struct {
 	OpenRate     float64       `help:"Mailboxes that a client address may open in a second; -1 for no limit." default:"50"`
 	OpenBurst    int           `help:"Mailboxes that a client address may open at once." default:"20000"`
 
+	SendRate         float64 `help:"Messages that a client address may send in a second; 0 for no limit."`
+	SendBurst        int     `help:"Messages that it may send at once; 0 for those of ten seconds."`
+	SendBytes        float64 `help:"Bytes of bodies that it may send in a second; 0 for no limit."`
+	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds."`
+	StreamsPerClient int     `help:"Streams that a client address may have; 0 for no limit."`
+
 	Heartbeat     time.Duration `help:"Sign of life on silent streams." default:"15s"`
 	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
 	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
@@ -118,6 +124,7 @@ func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(
 	}
 	return web.New(web.Options{
 		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
+		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient,
 		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
 		Listeners: listeners, Logger: log,
 	})

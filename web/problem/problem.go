@@ -78,6 +78,8 @@ var (
 	CursorAhead       = kind(416, "cursor-ahead", "The cursor is ahead of the mailbox")
 	Refused           = kind(422, "refused", "The process refused the message")
 	Full              = kind(429, "full", "The mailbox or queue is full")
+	TooManyMessages   = kind(429, "too-many-messages", "Too many messages or bytes sent from this client address")
+	TooManyStreams    = kind(429, "too-many-streams", "Too many streams of this client address")
 	TooManyOpens      = kind(429, "too-many-opens", "Too many mailboxes opened from this client address")
 	Internal          = kind(500, "internal", "Internal error")
 	CallFailed        = kind(502, "call-failed", "The callee failed to handle the call")
