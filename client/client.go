@@ -2,12 +2,15 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -21,6 +24,14 @@ import (
 type Options struct {
 	Prefix string       // of the server's routes; "/_gb"
 	HTTP   *http.Client // http.DefaultClient; its Timeout must be 0, for streams last
+	// TLS is for https endpoints: whom to trust, and the certificate to show to mtls listeners; the system's roots, and
+	// none. Not with HTTP, whose transport has its own.
+	TLS *tls.Config
+	// Select is for Connect: it chooses one of the offers, at least one, and returns it as it is, or an error; DefaultSelect.
+	Select func(offers []Offer) (Offer, error)
+	// AllowPlain is for Connect and Discover: the networks in which plain TCP may be used; none. What is sent there,
+	// keys included, everybody on the way can read.
+	AllowPlain []netip.Prefix
 	// OpenWithin is how long Open tries to reach a server that is not there, or not ready; 15 s.
 	OpenWithin time.Duration
 	// MaxPause bounds the random pause between two tries to reconnect; 20 s. The server may ask for more.
@@ -39,30 +50,31 @@ type Client struct {
 	maxEvent   int
 }
 
-// New returns a client of the server at endpoint, such as "https://example.com". It does not connect yet.
+// New returns a client of the server at endpoint, such as "https://example.com" or "unix:///run/gb.sock". It does not
+// connect yet. [Connect] asks the server first how best to.
 func New(endpoint string, o Options) (*Client, error) {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("client: endpoint %q: want a URL such as https://example.com", endpoint)
+	e, err := parseEndpoint(endpoint)
+	if err != nil {
+		return nil, err
 	}
-	if o.OpenWithin < 0 || o.MaxPause < 0 || o.MaxEvent < 0 {
-		return nil, errors.New("client: an option is negative")
+	h, err := o.httpFor(e)
+	if err != nil {
+		return nil, err
 	}
-	c := &Client{http: http.DefaultClient, openWithin: 15 * time.Second, maxPause: 20 * time.Second, maxEvent: 8 << 20}
+	return o.client(e, h)
+}
+
+// client returns one that makes its requests with h.
+func (o *Options) client(e endpoint, h *http.Client) (*Client, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	c := &Client{http: h, openWithin: o.openWithin(), maxPause: 20 * time.Second, maxEvent: 8 << 20}
 	prefix := "/_gb"
 	if o.Prefix != "" {
 		prefix = strings.TrimRight(o.Prefix, "/")
 	}
-	c.base = strings.TrimRight(u.Scheme+"://"+u.Host+u.Path, "/") + prefix
-	if o.HTTP != nil {
-		c.http = o.HTTP
-	}
-	if c.http.Timeout != 0 {
-		return nil, errors.New("client: Options.HTTP has a Timeout, which would end every stream; use contexts instead")
-	}
-	if o.OpenWithin > 0 {
-		c.openWithin = o.OpenWithin
-	}
+	c.base = e.base() + prefix
 	if o.MaxPause > 0 {
 		c.maxPause = o.MaxPause
 	}
@@ -71,6 +83,18 @@ func New(endpoint string, o Options) (*Client, error) {
 	}
 	return c, nil
 }
+
+func (o *Options) check() error {
+	if o.OpenWithin < 0 || o.MaxPause < 0 || o.MaxEvent < 0 {
+		return errors.New("client: an option is negative")
+	}
+	if h := cmp.Or(o.HTTP, http.DefaultClient); h.Timeout != 0 {
+		return errors.New("client: Options.HTTP has a Timeout, which would end every stream; use contexts instead")
+	}
+	return nil
+}
+
+func (o *Options) openWithin() time.Duration { return cmp.Or(o.OpenWithin, 15*time.Second) }
 
 // Send sends body, which is marshalled to JSON, to a mailbox or process. It returns once the server accepted
 // the message, and tries once. What the server refuses is a [*problem.Problem]; after any other error the

@@ -22,7 +22,7 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
-	for _, endpoint := range []string{"", "example.com", "localhost:8080", "ftp://example.com", "http://", "unix:///x.sock", ":"} {
+	for _, endpoint := range []string{"", "example.com", "localhost:8080", "ftp://example.com", "http://", "unix://x.sock", "unix:", "unix:///x?y", ":"} {
 		if _, err := client.New(endpoint, client.Options{}); err == nil {
 			t.Errorf("New(%q) gives a client", endpoint)
 		}

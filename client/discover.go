@@ -1,0 +1,250 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/genbrowser/genbrowser/internal/machine"
+)
+
+const (
+	maxDiscovery = 64 << 10 // bytes of the answer
+	maxListings  = 64       // of it that are looked at
+)
+
+// loopback are the addresses of this machine itself.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// listing is a listener as the server lists it.
+type listing struct {
+	Transport string `json:"transport"`
+	URL       string `json:"url"`
+	Machine   string `json:"machine"`
+}
+
+// discovery is what a server said of itself, and what became of it.
+type discovery struct {
+	options  *Options
+	endpoint endpoint // that was asked
+	prefix   string
+	offers   []Offer
+	refused  []string // listings, and why they are no offers
+}
+
+func discover(ctx context.Context, text string, o *Options) (*discovery, error) {
+	e, err := parseEndpoint(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.HTTP != nil && (o.TLS != nil || e.scheme == "unix") {
+		_, err := o.httpFor(e)
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.openWithin())
+	defer cancel()
+	d := &discovery{options: o, endpoint: e}
+	listings, err := d.ask(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("client: discover: %w", err)
+	}
+	d.look(ctx, text, listings)
+	if len(d.offers) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoTransport, strings.Join(d.refused, "; "))
+	}
+	return d, nil
+}
+
+// ask reads what the server says.
+func (d *discovery) ask(ctx context.Context) ([]listing, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.endpoint.base()+"/.well-known/gen-browser", nil)
+	if err != nil {
+		return nil, err
+	}
+	asking := d.asking()
+	if asking != http.DefaultClient && d.options.HTTP == nil {
+		defer asking.CloseIdleConnections()
+	}
+	resp, err := asking.Do(req)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	if err := refusal(resp); err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var said struct {
+		Protocol  int       `json:"protocol"`
+		Prefix    string    `json:"prefix"`
+		Listeners []listing `json:"listeners"`
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDiscovery))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(body, &said); err != nil {
+		return nil, fmt.Errorf("the answer is not what a GenBrowser server says: %w", err)
+	}
+	if said.Protocol != 1 {
+		return nil, fmt.Errorf("the server speaks protocol %d, this client 1", said.Protocol)
+	}
+	if !strings.HasPrefix(said.Prefix, "/") || strings.ContainsAny(said.Prefix, "?#%") {
+		return nil, fmt.Errorf("the server says that its prefix is %q; want one such as /_gb", said.Prefix)
+	}
+	d.prefix = said.Prefix
+	return said.Listeners[:min(len(said.Listeners), maxListings)], nil
+}
+
+// asking is what the question is sent with. There is no secret in it, so that it may go over plain TCP.
+func (d *discovery) asking() *http.Client {
+	if d.endpoint.scheme != "http" || d.options.HTTP != nil {
+		return d.httpFor(d.endpoint)
+	}
+	return &http.Client{Transport: http.DefaultTransport, CheckRedirect: noRedirect}
+}
+
+// look makes offers of the endpoint and of what is listed.
+func (d *discovery) look(ctx context.Context, text string, listings []listing) {
+	own := listing{URL: text, Transport: map[string]string{"unix": "unix", "https": "tls", "http": "tcp"}[d.endpoint.scheme]}
+	if i := slices.IndexFunc(listings, d.isOwn); i >= 0 {
+		own.Transport, own.Machine = listings[i].Transport, listings[i].Machine
+		listings = slices.DeleteFunc(listings, d.isOwn)
+	}
+	for i, l := range append([]listing{own}, listings...) {
+		e, err := parseListing(l, i == 0)
+		if err == nil {
+			err = d.judge(ctx, l, e)
+		}
+		if err != nil {
+			d.refused = append(d.refused, fmt.Sprintf("%s %s: %v", l.Transport, l.URL, err))
+			continue
+		}
+		d.offers = append(d.offers, Offer{l.Transport, l.URL, machine.Same(l.Machine) || l.Transport == "unix"})
+	}
+}
+
+// isOwn reports whether a listing is the endpoint that was asked.
+func (d *discovery) isOwn(l listing) bool {
+	e, err := parseListing(l, false)
+	return err == nil && e.same(d.endpoint)
+}
+
+// parseListing returns an error unless the URL fits the transport. Only the caller's own may have a path.
+func parseListing(l listing, own bool) (endpoint, error) {
+	scheme, ok := map[string]string{"unix": "unix", "tcp": "http", "tls": "https", "mtls": "https"}[l.Transport]
+	if !ok {
+		return endpoint{}, fmt.Errorf("the transport is unknown")
+	}
+	u, err := url.Parse(l.URL)
+	if err != nil || u.Scheme != scheme || !own && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		return endpoint{}, fmt.Errorf("the URL does not fit the transport")
+	}
+	if !own && scheme != "unix" && u.Path != "" && u.Path != "/" {
+		return endpoint{}, fmt.Errorf("the URL has a path")
+	}
+	return parseEndpoint(l.URL)
+}
+
+// judge returns why a listing can't be used.
+func (d *discovery) judge(ctx context.Context, l listing, e endpoint) error {
+	own := e.same(d.endpoint)
+	switch {
+	case own && e.scheme != "http": // it just was
+		return d.certified(l)
+	case !d.trusted(ctx) && (e.scheme == "unix" || e.name() != d.endpoint.name()):
+		return fmt.Errorf("the server was asked over plain TCP, and could be anybody")
+	case l.Machine != "" && !machine.Same(l.Machine) && !own:
+		return fmt.Errorf("it is on another machine")
+	case e.scheme == "unix":
+		return d.reachable(ctx, l, e)
+	case e.isLoopback() && l.Machine == "" && e.name() != d.endpoint.name():
+		return fmt.Errorf("it may be on another machine")
+	case e.scheme == "http":
+		return d.permitted(ctx, e)
+	}
+	return d.certified(l)
+}
+
+func (d *discovery) certified(l listing) error {
+	if l.Transport == "mtls" && !d.options.hasCertificate() {
+		return fmt.Errorf("needs a certificate in Options.TLS")
+	}
+	return nil
+}
+
+func (d *discovery) reachable(ctx context.Context, l listing, e endpoint) error {
+	switch {
+	case l.Machine == "":
+		return fmt.Errorf("it does not say on which machine")
+	case d.options.HTTP != nil:
+		return fmt.Errorf("Options.HTTP can't reach a unix socket")
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "unix", e.path)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// trusted reports whether what was said came from the server, and not from somebody on the way.
+func (d *discovery) trusted(ctx context.Context) bool {
+	return d.endpoint.scheme != "http" || d.endpoint.isLoopback() || d.permitted(ctx, d.endpoint) == nil
+}
+
+// permitted returns an error unless plain TCP is allowed there. What a name stands for is looked at again by
+// overPlain, when it connects.
+func (d *discovery) permitted(ctx context.Context, e endpoint) error {
+	networks := d.plainNetworks(e)
+	refused := fmt.Errorf("plain TCP is not allowed there; see Options.AllowPlain")
+	if len(networks) == 0 {
+		return refused
+	}
+	if ip, err := netip.ParseAddr(e.name()); err == nil {
+		if !within(networks, ip) {
+			return refused
+		}
+		return nil
+	}
+	if d.options.HTTP != nil && !(e.same(d.endpoint) && e.isLoopback()) {
+		return fmt.Errorf("with Options.HTTP nobody looks where %s is; want an address", e.name())
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.name())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(ips, func(ip netip.Addr) bool { return within(networks, ip) }) {
+		return refused
+	}
+	return nil
+}
+
+// plainNetworks are those where an endpoint may be reached over plain TCP.
+func (d *discovery) plainNetworks(e endpoint) []netip.Prefix {
+	if e.same(d.endpoint) && e.isLoopback() {
+		return slices.Concat(d.options.AllowPlain, loopback)
+	}
+	return d.options.AllowPlain
+}
+
+// hasCertificate reports whether there is one to show to servers that ask.
+func (o *Options) hasCertificate() bool {
+	config := o.TLS
+	if o.HTTP != nil {
+		t, ok := o.HTTP.Transport.(*http.Transport)
+		if !ok {
+			return false
+		}
+		config = t.TLSClientConfig
+	}
+	return config != nil && (len(config.Certificates) > 0 || config.GetClientCertificate != nil)
+}
