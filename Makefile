@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The program that the tests of the TypeScript client and of the pages start.
 export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
 
-.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster bench build fuzz soak
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster compare-rpc bench build fuzz soak
 
 help: ## show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,6 +25,7 @@ lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	cd bench/rpc && go vet . # a module of its own: who uses ours need not know gRPC
 
 portable: ## the systems that cannot be run here at least compile
 	GOOS=darwin go vet ./...
@@ -74,6 +75,9 @@ compare-durable: build ## the same load with and without --data; ARGS="rounds se
 compare-cluster: build ## the same load on one node and on three; ARGS="rounds seconds"
 	go build -o tmp/nats-server github.com/nats-io/nats-server/v2
 	bench/cluster.sh $(GENBROWSER_BIN) tmp/nats-server $(ARGS)
+
+compare-rpc: ## calls and casts of peers beside net/rpc and gRPC; ARGS="-d 2s -rounds 3"
+	cd bench/rpc && go run . $(ARGS)
 
 bench: ## Go's benchmarks
 	go test -run '^$$' -bench . -benchmem ./address ./mailbox/... ./internal/... ./server ./web
