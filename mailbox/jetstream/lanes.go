@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -68,22 +69,42 @@ func (l *Log) publishSeal(ctx context.Context, msg *nats.Msg) error {
 	return err
 }
 
-// Lanes implements [mailbox.Log].
+// lanesAtOnce is how many lanes are asked for at the same time.
+const lanesAtOnce = 256
+
+// Lanes implements [mailbox.Log]. It does not ask for one lane after the other: a lane stays, sealed, until the log is
+// trimmed, and where many nodes came and went, or answers are slow, whoever waits for all of them would give up.
 func (l *Log) Lanes(ctx context.Context) ([]mailbox.Entry, error) {
 	info, err := l.info(ctx, l.name+".log.*")
 	if err != nil {
 		return nil, fmt.Errorf("lanes of the log: %w", err)
 	}
-	var lanes []mailbox.Entry
+	var (
+		asking sync.WaitGroup
+		room   = make(chan struct{}, lanesAtOnce)
+		mu     sync.Mutex
+		lanes  []mailbox.Entry
+		failed error
+	)
 	for subject := range info.State.Subjects {
-		newest, err := l.newest(ctx, l.laneOf(subject))
-		if err != nil {
-			return nil, fmt.Errorf("lanes of the log: %w", err)
-		}
-		if newest.Seq != 0 && !newest.Seal {
-			newest.Data = nil
-			lanes = append(lanes, newest)
-		}
+		room <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-room }()
+			newest, err := l.newest(ctx, l.laneOf(subject))
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				failed = err
+			case newest.Seq != 0 && !newest.Seal:
+				newest.Data = nil
+				lanes = append(lanes, newest)
+			}
+		})
+	}
+	asking.Wait()
+	if failed != nil {
+		return nil, fmt.Errorf("lanes of the log: %w", failed)
 	}
 	return lanes, nil
 }

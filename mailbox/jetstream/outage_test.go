@@ -19,11 +19,13 @@ import (
 )
 
 // proxy stands between a log and its NATS. With cut set, it lets the next publish through and then cuts the
-// connection, before an answer can come back.
+// connection, before an answer can come back. With gather set, it lets nothing through until as many lanes are asked
+// for, all of them unanswered.
 type proxy struct {
 	net.Listener
 	to       string
 	cut      atomic.Bool
+	gather   atomic.Int64
 	finished sync.WaitGroup
 }
 
@@ -60,10 +62,19 @@ func (p *proxy) run() {
 
 func (p *proxy) forward(client, server net.Conn) {
 	defer server.Close()
+	var held []byte
 	for buf := make([]byte, 64<<10); ; {
 		n, err := client.Read(buf)
 		if err != nil {
 			return
+		}
+		if want := int(p.gather.Load()); want > 0 {
+			held = append(held, buf[:n]...)
+			if asked := bytes.Count(held, []byte("STREAM.MSG.GET")); asked == 0 || asked >= want {
+				server.Write(held)
+				held = nil
+			}
+			continue
 		}
 		if bytes.Contains(buf[:n], []byte("HPUB ")) && p.cut.CompareAndSwap(true, false) {
 			client.Close()
@@ -133,6 +144,28 @@ func TestAnswerLostThenSealed(t *testing.T) {
 	}
 	if _, err := l.Append(within(t), []byte("3")); !errors.Is(err, mailbox.ErrSealed) {
 		t.Errorf("append after the seal: %v", err)
+	}
+}
+
+// TestLanesAtOnce: what lanes there are takes as long with a hundred that came and went as with one.
+func TestLanesAtOnce(t *testing.T) {
+	const lanes = 100
+	server := external(t, t.TempDir(), natsserver.RANDOM_PORT)
+	p := startProxy(t, server.Addr().String())
+	l := mustOpen(t, Options{URLs: []string{"nats://" + p.Addr().String()}})
+	mustAppend(t, l, "1")
+	for range lanes - 1 {
+		if err := l.Seal(within(t), l.Lane(), l.last); err != nil {
+			t.Fatal(err)
+		}
+		l.Renew()
+		mustAppend(t, l, "1")
+	}
+	p.gather.Store(lanes)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if got, err := l.Lanes(ctx); err != nil || len(got) != 1 || got[0].Lane != l.Lane() {
+		t.Errorf("lanes: %v, %v; want the newest one, %s", got, err, l.Lane())
 	}
 }
 
