@@ -22,13 +22,14 @@ type beat struct {
 	Stalled   bool              `json:"stalled,omitempty"`
 }
 
-// keepBeating tells the others that this node lives, and notices who does not.
+// keepBeating tells the others that this node lives, and notices who does not, be it this node.
 func (c *cluster) keepBeating() {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		c.sendBeat(n%fullBeat == 0, false)
 		c.dropSilent()
+		c.pause()
 		c.member.current().renew(renewEvery)
 		select {
 		case <-ticker.C:

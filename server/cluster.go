@@ -51,6 +51,8 @@ type cluster struct {
 	left    bool
 	yields  bool // this node is about to leave, and owns nothing any more
 
+	paused bool // readers were sent away because nothing can be stored; keepBeating's
+
 	governing
 }
 

@@ -61,8 +61,12 @@ type testNode struct {
 // startNode starts a node, which leaves when the test ends.
 func startNode(t testing.TB, url, name string, o Options) *testNode {
 	t.Helper()
-	log := natsLog(t, url)
-	n := &testNode{log: log, mesh: &lossyMesh{Mesh: log.Mesh()}}
+	return startNodeOn(t, &deafLog{Log: natsLog(t, url)}, name, o)
+}
+
+func startNodeOn(t testing.TB, log *deafLog, name string, o Options) *testNode {
+	t.Helper()
+	n := &testNode{log: log.Log, mesh: &lossyMesh{Mesh: log.Mesh()}}
 	o.Log, o.Mesh, o.Node = log, n.mesh, name
 	if o.Keys == nil {
 		o.Keys = testRing(t)
@@ -143,6 +147,30 @@ func await(t testing.TB, within time.Duration, what string, ok func() bool) {
 			t.Fatalf("not within %v: %s", within, what)
 		}
 	}
+}
+
+// deafLog gets no answers to what it is told to get none.
+type deafLog struct {
+	*jetstream.Log
+	read, append atomic.Bool
+	reading      chan struct{} // gets one for each Read that hears nothing
+}
+
+func (l *deafLog) Read(ctx context.Context, f func(mailbox.Entry) error) error {
+	if l.read.Load() {
+		l.reading <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return l.Log.Read(ctx, f)
+}
+
+func (l *deafLog) Append(ctx context.Context, entry []byte) (uint64, error) {
+	if l.append.Load() {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return l.Log.Append(ctx, entry)
 }
 
 // lossyMesh loses what it is told to lose.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,10 +15,10 @@ import (
 type governing struct {
 	joined   time.Time
 	suspects map[string]suspect // lanes whose nodes are not heard
-	paused   bool               // readers were sent away because nothing can be stored
 	trimmed  uint64
-	owning   sync.Mutex       // held while shards change hands
-	asked    [shardCount]bool // shards that were claimed by an entry whose fate is not known: they may be this node's
+	owning   sync.Mutex                         // held while shards change hands
+	asked    [shardCount]bool                   // shards that were claimed by an entry whose fate is not known: they may be this node's
+	claiming atomic.Pointer[context.CancelFunc] // ends the newest claim, if it is still under way
 }
 
 // suspect is a lane that may be a dead node's.
@@ -63,7 +64,7 @@ func (c *cluster) step() error {
 		return c.rejoin()
 	default:
 	}
-	if c.pauseReaders(j); j.ready() != nil || time.Since(c.joined) < listenFirst {
+	if j.ready() != nil || time.Since(c.joined) < listenFirst {
 		return nil
 	}
 	dead, trim := false, c.trimmable()
@@ -94,10 +95,14 @@ func (c *cluster) step() error {
 	return c.trim(trim)
 }
 
-// pauseReaders sends the readers away once this node can't be sure any more that it owns its shards; another may
-// serve them.
-func (c *cluster) pauseReaders(j *journal) {
-	sure := j.sure()
+// pause sends the readers away once this node can't be sure any more that it owns its shards; another may serve them.
+// The govern goroutine may just then wait for the log that it can't reach: what it claims is not worth that, and whoever
+// stops the node would wait too.
+func (c *cluster) pause() {
+	sure := c.member.current().sure()
+	if cancel := c.claiming.Load(); !sure && cancel != nil {
+		(*cancel)()
+	}
 	if sure || c.paused {
 		c.paused = !sure
 		return
@@ -191,6 +196,7 @@ func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error
 	c.ask(mine, true)
 	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
 	defer cancel()
+	c.claiming.Store(&cancel)
 	won, err := c.member.claim(ctx, mine)
 	if err == nil {
 		c.ask(mine, false)

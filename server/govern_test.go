@@ -181,6 +181,37 @@ func TestNothingExpiresUnsure(t *testing.T) {
 	})
 }
 
+// TestCutOffWhileClaiming: a node that can't reach the log while it reads what it claimed sends its readers away all the
+// same, and goes on once it can.
+func TestCutOffWhileClaiming(t *testing.T) {
+	t.Parallel()
+	url := startNATS(t)
+	log := &deafLog{Log: natsLog(t, url), reading: make(chan struct{}, 100)}
+	a, b := startNodeOn(t, log, "a", Options{}), startNode(t, url, "b", Options{})
+	awaitShare(t, a, b)
+	sub, r := subscribe(t, a.Server, open(t, a.Server), Subscribing{})
+	defer sub.Close()
+	log.read.Store(true)
+	b.leave(t) // a claims its shards
+	select {
+	case <-log.reading:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing is claimed")
+	}
+	log.append.Store(true)
+	select {
+	case why := <-r.ended:
+		if !errors.Is(why, ErrMoved) {
+			t.Errorf("the reader was ended with %v, want ErrMoved", why)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the reader was not ended")
+	}
+	log.read.Store(false)
+	log.append.Store(false)
+	awaitShare(t, a)
+}
+
 // TestLeaveAtOnce: a node that is told to stop while it is being started leaves nothing behind.
 func TestLeaveAtOnce(t *testing.T) {
 	t.Parallel()
