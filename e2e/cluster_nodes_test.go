@@ -124,6 +124,9 @@ func (n *clusterNode) ready() bool {
 // owns reports whether the node got shards since it was started.
 func (n *clusterNode) owns() bool { return strings.Contains(n.log.String(), "shards taken") }
 
+// rejoined returns how often the node was given up and came back since it was started.
+func (n *clusterNode) rejoined() int { return strings.Count(n.log.String(), "it joins anew") }
+
 type nodes []*clusterNode
 
 // startNodes starts nodes over a NATS, which each of them reaches at an address of its own, and waits until each has
