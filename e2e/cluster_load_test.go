@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -266,19 +267,113 @@ func (l *traffic) allFlow() func() bool {
 	}
 }
 
-// TestClusterRollingRestart: nodes that are restarted one after the other, as by a deploy, are hardly noticed.
+// crowd is readers that begin at one node, and an HTTP transport that notes when each came back.
+type crowd struct {
+	base http.RoundTripper
+	end  func()
+
+	mu   sync.Mutex
+	came map[string]time.Time // by key, when its stream was asked for that it got
+}
+
+// startCrowd opens mailboxes, each with a reader, at the node of that number, and waits until all are there.
+func startCrowd(t *testing.T, all nodes, at, readers int) *crowd {
+	t.Helper()
+	b := all.balancer(at)
+	c := &crowd{base: b, came: make(map[string]time.Time)}
+	from, err := client.New("http://balanced", client.Options{HTTP: &http.Client{Transport: c}, MaxPause: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var reading sync.WaitGroup
+	c.end = func() { cancel(); reading.Wait() }
+	t.Cleanup(c.end)
+	for range readers {
+		m, err := from.Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading.Go(func() {
+			for _, err := range m.Messages(ctx) {
+				if ctx.Err() == nil {
+					t.Errorf("a reader of the crowd: %v", err)
+				}
+			}
+		})
+	}
+	within(t, 10*time.Second, "all readers are there", func() bool { return c.size() == readers })
+	if now := int(b.at.Load()); now != at {
+		t.Fatalf("the readers are at node %d, want %d", now, at)
+	}
+	return c
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
+	asked := time.Now()
+	resp, err := c.base.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusOK && r.Header.Get("Accept") == "text/event-stream" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if key := r.Header.Get("Authorization"); c.came[key].IsZero() {
+			c.came[key] = asked
+		}
+	}
+	return resp, err
+}
+
+func (c *crowd) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.came)
+}
+
+// leave forgets who is there, since they are about to be sent away.
+func (c *crowd) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.came)
+}
+
+// expectSpread waits until all came back, and sees to it that they did not all come at once.
+func (c *crowd) expectSpread(t *testing.T, readers int) {
+	t.Helper()
+	within(t, 15*time.Second, "all readers come back", func() bool { return c.size() == readers })
+	const window = 100 * time.Millisecond
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	came := slices.SortedFunc(maps.Values(c.came), time.Time.Compare)
+	most := 0
+	for first, last := 0, 0; last < len(came); last++ {
+		for came[last].Sub(came[first]) > window {
+			first++
+		}
+		most = max(most, last-first+1)
+	}
+	t.Logf("%d readers came back over %v, at most %d of them within %v", readers, came[len(came)-1].Sub(came[0]), most, window)
+	if most > readers/2 {
+		t.Errorf("%d of %d readers came back within %v, want at most half", most, readers, window)
+	}
+}
+
+// TestClusterRollingRestart: nodes that are restarted one after the other, as by a deploy, are hardly noticed. The readers
+// of a node that leaves do not come to the others all at once.
 func TestClusterRollingRestart(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t)
 	all := startNodes(t, []string{nats, nats, nats})
 	l := startTraffic(t, all, 6, 6)
 	l.more(t, 100)
+	const readers = 300
 	rounds := 1
 	if soak {
 		rounds = 5
 	}
 	for range rounds {
-		for _, n := range all {
+		for i, n := range all {
+			many := startCrowd(t, all, i, readers)
+			many.leave()
 			l.measure()
 			began := time.Now()
 			if err := n.Process.Signal(syscall.SIGTERM); err != nil {
@@ -289,6 +384,8 @@ func TestClusterRollingRestart(t *testing.T) {
 			}
 			took := time.Since(began)
 			n.start(t)
+			many.expectSpread(t, readers)
+			many.end()
 			within(t, 20*time.Second, n.name+" owns shards again", n.owns)
 			within(t, 15*time.Second, "all mailboxes get messages again", l.allFlow())
 			unsent, unread, unanswered := l.measure()
