@@ -133,10 +133,14 @@ describe('calls', () => {
   it('resolve though the answer to their line was lost', async () => {
     const server = fakeServer(never);
     const client = await server.start();
+    const others = vi.getTimerCount();
     const calling = client.call(client.address, 1);
     await until(() => server.lines.length);
     server.envelope({ kind: 'reply', ref: server.lines[0]?.ref, body: null });
     expect(await calling).toBe(null);
+    // The line is given up, rather than sent again.
+    await new Promise(setImmediate);
+    expect(vi.getTimerCount()).toBe(others);
     await client.close();
   });
 

@@ -174,6 +174,9 @@ export function callCases(test: Register): void {
     const call = await callee.mailbox.receiveEnvelope();
     const next = await t.start({ key: caller.key });
     await failing;
+    // Nothing can come back to this one any more.
+    await rejects(caller.call(callee.address, 2), 'taken-over');
+    await rejects(caller.monitor(callee.address), 'taken-over');
     // The other tab never asked.
     await callee.reply(call, 'for the first');
     await callee.send(next.address, 'for both');
