@@ -99,7 +99,11 @@ func (c *cluster) step() error {
 // The govern goroutine may just then wait for the log that it can't reach: what it claims is not worth that, and whoever
 // stops the node would wait too.
 func (c *cluster) pause() {
-	sure := c.member.current().sure()
+	j := c.member.current()
+	if j.sent.Load() == 0 {
+		return // it has just joined, and owns nothing
+	}
+	sure := j.sure()
 	if cancel := c.claiming.Load(); !sure && cancel != nil {
 		(*cancel)()
 	}
