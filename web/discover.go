@@ -24,12 +24,13 @@ func (h *Handler) discover(w http.ResponseWriter, r *http.Request) {
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Protocol   int      `json:"protocol"`
+		Name       string   `json:"name,omitempty"`
 		Prefix     string   `json:"prefix"`
 		Transports []string `json:"transports"`
 		Limits     limits   `json:"limits"`
 
 		Listeners []Listener `json:"listeners,omitempty"`
-	}{1, h.prefix, []string{"sse", "long-poll"}, limitsOf(h.office.Limits()), listeners})
+	}{1, h.name, h.prefix, []string{"sse", "long-poll"}, limitsOf(h.office.Limits()), listeners})
 }
 
 func (h *Handler) health(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }

@@ -22,6 +22,9 @@ import (
 type Options struct {
 	Server *server.Server
 	Prefix string // of all routes; "/_gb"
+	// Name says what this server is for, such as "shop-production", in discovery. Peers that want another one don't
+	// connect. All nodes of a cluster should have the same; by default there is none.
+	Name string
 
 	// AllowedOrigins lists the origins whose pages may use the server, such as "https://example.com". Empty
 	// means any, without cookies; a list also lets those pages send cookies, for Open to look at. Pages of
@@ -63,6 +66,7 @@ type Handler struct {
 	// fixed after construction
 	office     *server.Server
 	prefix     string
+	name       string
 	sendPrefix string
 	origins    []string
 	opener     func(*http.Request) (any, error)
@@ -95,6 +99,7 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{
 		office:     o.Server,
 		prefix:     "/_gb",
+		name:       o.Name,
 		origins:    o.AllowedOrigins,
 		opener:     o.Open,
 		address:    o.ClientAddress,

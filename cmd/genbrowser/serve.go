@@ -25,6 +25,7 @@ type flags struct {
 	storage
 
 	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
+	Name         string   `help:"What this server is for, such as shop-production. Peers that want another one do not connect." placeholder:"NAME"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
 	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8. May be repeated." placeholder:"CIDR"`
 	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
@@ -123,7 +124,7 @@ func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(
 		return nil, fmt.Errorf("--operators: %w", err)
 	}
 	return web.New(web.Options{
-		Server: office, Prefix: f.Prefix, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
+		Server: office, Prefix: f.Prefix, Name: f.Name, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
 		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient,
 		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
 		Listeners: listeners, Logger: log,
