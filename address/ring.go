@@ -79,12 +79,19 @@ func (r *Ring) MailboxKey(id uuid.UUID) Key {
 }
 
 // Process mints the address of the process called name.
-func (r *Ring) Process(name string) (Address, error) {
+func (r *Ring) Process(name string) (Address, error) { return r.ProcessFor(name, addressRights) }
+
+// ProcessFor mints an address of the process called name that has the given rights, among them perhaps [Exit], which
+// [Ring.Process] leaves out. They must be those of an address.
+func (r *Ring) ProcessFor(name string, rights Rights) (Address, error) {
+	if rights&^publicRights != 0 || rights == 0 {
+		return Address{}, fmt.Errorf("address: rights %v: want some of %v", rights, publicRights)
+	}
 	if !ValidName(name) {
 		return Address{}, fmt.Errorf("address: process name %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -", name, MaxName)
 	}
 	root := r.mint(append([]byte{version, r.signer, byte(Process), byte(len(name))}, name...))
-	text, err := attenuate(root.text(), []Caveat{Only(addressRights)})
+	text, err := attenuate(root.text(), []Caveat{Only(rights)})
 	return Address{text}, err
 }
 

@@ -14,7 +14,7 @@ import (
 
 // toProcess queues a message for the process of a name.
 func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message) (Posted, error) {
-	if s.cluster != nil && s.processes.isSingle(name) {
+	if s.cluster != nil && s.processes.isOne(name) {
 		return s.toSingle(ctx, name, msg)
 	}
 	err := s.forProcess(ctx, name, msg)
@@ -60,13 +60,6 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message)
 		return Posted{}, err
 	}
 	return Posted{call: n.toProcess(name, msg)}, nil
-}
-
-func (p *processes) isSingle(name string) bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	proc := p.byName[name]
-	return proc != nil && proc.single
 }
 
 // maxForProcesses is how many messages of one node may wait to be validated and queued here; the next ones are refused

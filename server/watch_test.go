@@ -244,3 +244,52 @@ func TestToldWhenThereIsRoom(t *testing.T) {
 		expectTold(t, s, watcher, `down m {"reason":"closed"}`)
 	})
 }
+
+// exits notes how its process ended.
+type exits struct{ ended chan Down }
+
+func (e *exits) Call(*Context, Message) (any, error) { return "here", nil }
+func (e *exits) Cast(*Context, Message) error        { return nil }
+func (e *exits) Terminate(why Down)                  { e.ended <- why }
+
+// TestExitOfAProcess ends a service and a keyed one, with the right and without, and tells who watches.
+func TestExitOfAProcess(t *testing.T) {
+	s := newServer(t, Options{})
+	ended := make(chan Down, 2)
+	service := func() Service { return &exits{ended} }
+	till, err := s.Serve("till", service, ProcessOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keyed("order", func(string) Service { return service() }, KeyedOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	order, err := s.KeyedAddress("order", "42")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]address.Address{"till": till, "order/42": order} {
+		watcher := open(t, s)
+		if got, err := s.Call(ctx, to, "?"); err != nil || string(got) != `"here"` {
+			t.Fatalf("%s: %s, %v", name, got, err)
+		}
+		ask(t, s, mailbox.KindMonitor, "m", watcher, to)
+		if _, err := s.Post(to.String(), &Letter{Body: []byte(`"why"`), Meta: mailbox.Meta{Kind: mailbox.KindExit}}); !errors.Is(err, address.ErrRight) {
+			t.Errorf("%s: an exit without the right: %v", name, err)
+		}
+		mayExit, err := s.keys.ProcessFor(name, address.Exit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Post(mayExit.String(), &Letter{Body: []byte(`"why"`), Meta: mailbox.Meta{Kind: mailbox.KindExit}}); err != nil {
+			t.Fatal(err)
+		}
+		if why := <-ended; why.Reason != "exit" {
+			t.Errorf("%s terminates with %+v", name, why)
+		}
+		expectTold(t, s, watcher, `down m {"reason":"exit","detail":"why"}`)
+	}
+	if err := s.forProcess(ctx, "order/42", mailbox.Message{Body: []byte("1"), Meta: &mailbox.Meta{Kind: mailbox.KindExit}}); !errors.Is(err, ErrGone) {
+		t.Errorf("an exit of one that sleeps: %v", err)
+	}
+}

@@ -13,13 +13,10 @@ const maxProcessWatches = 1000
 
 // requestOfProcess watches or ends a process of this node.
 func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
-	p := &s.processes
 	if msg.Meta.Kind == mailbox.KindExit {
-		if !p.has(name) {
+		if !s.exitProcess(name, downOf(ErrExited, slices.Clone(msg.Body))) {
 			return fmt.Errorf("%w: process %q", ErrGone, name)
 		}
-		s.ended(name, downOf(ErrExited, msg.Body))
-		s.Release(name)
 		return nil
 	}
 	w, err := s.watchOf(msg.Meta)
@@ -27,7 +24,7 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		return err
 	}
 	remove := msg.Meta.Kind == mailbox.KindDemonitor || msg.Meta.Kind == mailbox.KindUnlink
-	if !remove && !p.has(name) {
+	if !remove && !s.processes.knows(name) {
 		if s.cluster != nil && len(s.cluster.routes.Load().processes[name]) > 0 {
 			return fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
 		}
@@ -45,12 +42,6 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		return s.linkBackTo(home.Attenuate, &w, remove)
 	}
 	return nil
-}
-
-func (p *processes) has(name string) bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.byName[name] != nil
 }
 
 // watchers are who is told of the end of this node's processes, by the names of those.
