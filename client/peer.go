@@ -81,22 +81,49 @@ type Peer struct {
 }
 
 // Dial opens a mailbox at the server at endpoint, such as "https://example.com", and begins to read it. Like
-// [Client.Open] it tries for at most Options.OpenWithin. The caller closes the peer.
+// [Client.Open] it tries for at most Options.OpenWithin. With Options.Select or Options.AllowPlain it asks the server
+// first how best to reach it, as [Connect] does. The caller closes the peer.
 func Dial(ctx context.Context, endpoint string, o DialOptions) (*Peer, error) {
-	c, err := New(endpoint, o.Options)
+	c, err := o.reach(ctx, endpoint)
 	if err != nil {
 		return nil, err
 	}
-	return c.Peer(ctx, o)
+	if o.HTTP != nil {
+		return c.peer(ctx, o, nil)
+	}
+	c = c.apart()
+	return c.peer(ctx, o, c.http)
 }
 
-// Peer is [Dial] over a client that there is; it leaves aside the Options within o.
-func (c *Client) Peer(ctx context.Context, o DialOptions) (*Peer, error) {
+func (o *DialOptions) reach(ctx context.Context, endpoint string) (*Client, error) {
+	if o.Select != nil || o.AllowPlain != nil {
+		return Connect(ctx, endpoint, o.Options)
+	}
+	return New(endpoint, o.Options)
+}
+
+// apart returns the client with connections that nobody shares, so that none is left when they are closed.
+func (c *Client) apart() *Client {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if c.http != http.DefaultClient || !ok {
+		return c
+	}
+	own := *c
+	own.http = &http.Client{Transport: transport.Clone()}
+	return &own
+}
+
+// Peer is [Dial] over a client that there is, whose connections outlive the peer; it leaves aside the Options within o.
+func (c *Client) Peer(ctx context.Context, o DialOptions) (*Peer, error) { return c.peer(ctx, o, nil) }
+
+// peer makes one. What is owned is let go of when it ends.
+func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*Peer, error) {
 	if o.CallTimeout < 0 || o.Queue < 0 || o.QueueBytes < 0 || o.Calls < 0 {
 		return nil, errors.New("client: a dial option is negative")
 	}
 	p := &Peer{
 		client:      c,
+		owned:       owned,
 		callTimeout: or(o.CallTimeout, 10*time.Second),
 		failFast:    o.FailFast,
 		calls:       or(o.Calls, 256),
@@ -107,17 +134,14 @@ func (c *Client) Peer(ctx context.Context, o DialOptions) (*Peer, error) {
 		monitors:    make(map[string]*Monitor),
 		links:       make(map[address.Address]link),
 	}
-	if c.http == http.DefaultClient {
-		p.ownConnections()
-	}
-	box, err := p.client.Open(ctx)
+	box, err := c.Open(ctx)
 	if err != nil {
 		p.release()
 		return nil, err
 	}
 	p.box = box
 	box.ledger, box.changed = &ledger{}, p.changed
-	p.up = newUplink(p.client, or(o.Queue, 1000), or(o.QueueBytes, 1<<20), box.heartbeat, p.broken)
+	p.up = newUplink(c, or(o.Queue, 1000), or(o.QueueBytes, 1<<20), box.heartbeat, p.broken)
 	p.start()
 	return p, nil
 }
@@ -128,17 +152,6 @@ func or[T comparable](value, otherwise T) T {
 		return otherwise
 	}
 	return value
-}
-
-// ownConnections has the peer use none that others share, so that none is left when it ends.
-func (p *Peer) ownConnections() {
-	transport, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return
-	}
-	c := *p.client
-	p.owned = &http.Client{Transport: transport.Clone()}
-	c.http, p.client = p.owned, &c
 }
 
 func (p *Peer) release() {
