@@ -39,7 +39,7 @@ func anyRequest(t *testing.T, a, b, c *clusterNode) {
 			"Idempotency-Key", fmt.Sprint("k", i))
 	}
 	b.expect(t, 202, "POST", "/_gb/send/"+m.Address, "3", "Idempotency-Key", "k2") // a repetition, elsewhere
-	upload := c.expect(t, 200, "POST", "/_gb/send", `{"to":"`+m.Address+`","body":4,"kind":"reply","ref":"r","trace":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}`+
+	upload := c.expect(t, 200, "POST", "/_gb/send", `{"to":"`+m.Address+`","body":4,"kind":"call","ref":"r","reply":"`+m.Address+`","trace":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}`+
 		"\n"+`{"to":"`+m.Address+`","body":5}`+"\n", "Content-Type", "application/x-ndjson")
 	if got := strings.Count(string(upload.body), `"status":202`); got != 2 {
 		t.Errorf("upload: %s", upload.body)
@@ -50,7 +50,7 @@ func anyRequest(t *testing.T, a, b, c *clusterNode) {
 			t.Errorf("%s reads %s, want 1 to 5", n.name, got)
 			continue
 		}
-		if e := p.Messages[3]; e.Kind != "reply" || e.Ref != "r" || e.Trace == "" {
+		if e := p.Messages[3]; e.Kind != "call" || e.Ref != "r" || e.Trace == "" {
 			t.Errorf("%s reads the envelope %+v", n.name, e)
 		}
 	}
