@@ -306,8 +306,9 @@ describe('links', () => {
   it('and monitors that are refused reject', async () => {
     const server = fakeServer(() => problem('missing-right', 403));
     const client = await server.start();
-    for (const asking of [client.link(client.address), client.monitor(client.address)])
-      expect(await failureOf(asking)).toMatchObject({ code: 'missing-right' });
+    const refused = { code: 'missing-right', status: 403 };
+    expect(await failureOf(client.link(client.address))).toMatchObject(refused);
+    expect(await failureOf(client.monitor(client.address))).toMatchObject(refused);
     await client.close();
   });
 });

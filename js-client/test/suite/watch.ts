@@ -116,7 +116,13 @@ export function watchCases(test: Register): void {
     const till = await client.whereis('shop/till');
     ok(till, 'shop/till is exported');
     equal(await client.call(till, { sum: 7 }), { sum: 7 });
+    const { down } = await client.monitor(till);
+    equal((await rejects(client.call(till, 'panic'), 'call-failed')).status, 502);
+    equal((await down).reason, 'crashed');
+    // It goes on with the next message.
+    const { exited } = await client.link(till);
     equal(await client.call(till, 'end'), 'end');
+    equal(await exited, { reason: 'normal' });
     equal((await rejects(client.call(till, 1), 'gone')).status, 410);
     equal(await (await client.monitor(till)).down, { reason: 'gone' });
   });

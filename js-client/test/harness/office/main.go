@@ -1,5 +1,5 @@
 // Command office is a server with an exported process, shop/till, which the program itself has none of: it answers a
-// call with what it got, and ends on "end".
+// call with what it got, panics on "panic" and ends on "end".
 package main
 
 import (
@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/genbrowser/genbrowser/address"
-	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web"
 )
@@ -36,20 +35,14 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = office.Handle(till, server.HandlerFunc(func(_ context.Context, m server.Message) error {
-		if string(m.Body) == `"end"` {
+	_, err = office.Handle(till, server.HandlerFunc(func(ctx context.Context, m server.Message) error {
+		switch string(m.Body) {
+		case `"panic"`:
+			panic("the till is stuck")
+		case `"end"`:
 			office.Release(till)
 		}
-		answer := server.Letter{Body: m.Body, Meta: mailbox.Meta{Kind: mailbox.KindReply, Ref: m.Ref}}
-		posted, err := office.Post(m.Reply.String(), &answer)
-		if err != nil {
-			return err
-		}
-		reader, err := posted.Wait()
-		if reader != nil {
-			reader.Wake()
-		}
-		return err
+		return m.Answer(ctx, m.Body)
 	}))
 	if err == nil {
 		err = office.Export(till)
