@@ -91,6 +91,9 @@ func (m *Mailbox) startAcks(ctx context.Context) *acks {
 
 // look has it look whether an acknowledgement is due.
 func (a *acks) look() {
+	if !a.m.ackDue() {
+		return
+	}
 	select {
 	case a.wake <- struct{}{}:
 	default:

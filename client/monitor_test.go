@@ -252,3 +252,26 @@ func TestCallFromTheServer(t *testing.T) {
 		t.Errorf("the server's call = %s, %v", got, err)
 	}
 }
+
+// Neither is a mailbox needed to call.
+func TestClientCall(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, c := dial(t, s.URL, client.DialOptions{}), connect(t, s.URL, client.Options{})
+	serve(t, a, service{call: func(ctx context.Context, m client.Message) (any, error) {
+		switch string(m.Body) {
+		case "1":
+			return nil, problem.Refused
+		case "2":
+			<-ctx.Done()
+		}
+		return m.Body, nil
+	}})
+	var n int
+	if err := c.Call(limit(t), a.Address(), 42, &n); err != nil || n != 42 {
+		t.Errorf("Call = %d, %v", n, err)
+	}
+	wantError(t, c.Call(limit(t), a.Address(), 1, nil), problem.Refused)
+	ctx, cancel := context.WithTimeout(limit(t), 50*time.Millisecond)
+	defer cancel()
+	wantError(t, c.Call(ctx, a.Address(), 2, nil), problem.CallTimeout)
+}

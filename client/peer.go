@@ -124,7 +124,7 @@ func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*
 	p := &Peer{
 		client:      c,
 		owned:       owned,
-		callTimeout: or(o.CallTimeout, 10*time.Second),
+		callTimeout: or(o.CallTimeout, usualCall),
 		failFast:    o.FailFast,
 		calls:       or(o.Calls, 256),
 		onStatus:    o.OnStatus,
