@@ -26,8 +26,11 @@ type beat struct {
 func (c *cluster) keepBeating() {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
+	told := uint64(0) // of the names of processes: how often they had changed
 	for n := 0; ; n++ {
-		c.sendBeat(n%fullBeat == 0, false)
+		names := c.server.named.Load()
+		c.sendBeat(n%fullBeat == 0 || names != told, false)
+		told = names
 		c.dropSilent()
 		c.pause()
 		c.member.current().renew(renewEvery)

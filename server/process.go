@@ -212,6 +212,7 @@ func (s *Server) register(p *process) (err error) {
 		return fmt.Errorf("%w: %q is of the keyed processes %q", ErrNameTaken, p.name, k.prefix)
 	}
 	all.byName[p.name] = p
+	s.named.Add(1)
 	return nil
 }
 
@@ -223,6 +224,7 @@ func (s *Server) Release(name string) {
 	defer all.mu.Unlock()
 	if p := all.byName[name]; p != nil {
 		delete(all.byName, name)
+		s.named.Add(1)
 		p.release()
 	}
 	if k := all.keyed[name]; k != nil {
@@ -578,6 +580,7 @@ func (p *process) die() {
 	p.dead, p.ended = true, true
 	if all.byName[p.name] == p {
 		delete(all.byName, p.name)
+		p.server.named.Add(1)
 	}
 	if p.keyed != nil {
 		p.keyed.forget(p)

@@ -59,6 +59,7 @@ type Server struct {
 	watchers  watchers // of processes
 	callers   callers
 	exports   exports
+	named     atomic.Uint64 // how often the names of processes, or those of exported ones, changed
 
 	counters  counters
 	mailboxes atomic.Int64

@@ -70,7 +70,7 @@ func permitKind(g *address.Grant, l *Letter) error {
 // request does what a message asks of the server: to watch its target, or to end it.
 func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Posted, error) {
 	if g.Kind() == address.Process {
-		return s.toProcess(ctx, string(g.Name()), mailbox.Message{Body: l.Body, Meta: &l.Meta})
+		return Posted{}, s.requestProcess(ctx, string(g.Name()), l)
 	}
 	id := g.Mailbox()
 	if l.Kind == mailbox.KindExit {
@@ -92,6 +92,26 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 		err = s.linkBack(id, &w, remove)
 	}
 	return Posted{}, err
+}
+
+// requestProcess asks a process, on whatever node, to be watched, or ends it. What links is on this node, or a mailbox.
+func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) error {
+	posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &l.Meta})
+	if err == nil {
+		_, err = posted.Wait()
+	}
+	if err != nil || l.Kind != mailbox.KindLink && l.Kind != mailbox.KindUnlink {
+		return err
+	}
+	w, err := s.watchOf(&l.Meta)
+	if err != nil {
+		return err
+	}
+	home, err := s.keys.Process(name)
+	if err != nil {
+		return err
+	}
+	return s.linkBackTo(home.Attenuate, &w, l.Kind == mailbox.KindUnlink)
 }
 
 // watchOf checks the reply address of what asks to watch.
@@ -394,6 +414,9 @@ func (s *Server) tell(t *telling) error {
 	}
 	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref}}
 	posted, err := s.place(fromOutside, &g, msg, mailbox.HashAnswer(t.ref))
+	if errors.Is(err, ErrGone) && g.Kind() == address.Process && s.cluster != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err) // it may be so new on another node that this one has not heard of it
+	}
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,12 @@ import (
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
+// replyUntil is the same for all, for what takes a watch back must have the same reply address.
+var replyUntil = time.Now().Add(time.Hour)
+
 func replyAddress(t testing.TB, m Mailbox, ref string) string {
 	t.Helper()
-	a, err := m.Address.Attenuate(address.Only(address.Send), address.Expires(time.Now().Add(time.Minute)), address.Reply(ref))
+	a, err := m.Address.Attenuate(address.Only(address.Send), address.Expires(replyUntil), address.Reply(ref))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,17 +31,7 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 		return nil
 	}
-	if err := s.watchers.change(name, &w, remove); err != nil {
-		return err
-	}
-	if w.Link {
-		home, err := s.keys.Process(name)
-		if err != nil {
-			return err
-		}
-		return s.linkBackTo(home.Attenuate, &w, remove)
-	}
-	return nil
+	return s.watchers.change(name, &w, remove)
 }
 
 // watchers are who is told of the end of this node's processes, by the names of those.

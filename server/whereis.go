@@ -33,6 +33,7 @@ func (s *Server) Export(name string) error {
 		s.exports.names = make(map[string]bool)
 	}
 	s.exports.names[name] = true
+	s.named.Add(1)
 	return nil
 }
 
@@ -41,6 +42,7 @@ func (s *Server) Unexport(name string) {
 	s.exports.mu.Lock()
 	defer s.exports.mu.Unlock()
 	delete(s.exports.names, name)
+	s.named.Add(1)
 }
 
 // Whereis returns the address of the process that is exported under that name, by this node or another one, and

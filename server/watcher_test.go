@@ -1,0 +1,136 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+)
+
+// session is a service that lives as long as a client: it is linked with the client's mailbox, at its first message.
+type session struct {
+	linked   bool
+	watching string
+	informed chan string
+	ended    chan Down
+}
+
+func (s *session) Call(c *Context, m Message) (any, error) {
+	var err error
+	switch string(m.Body) {
+	case `"demonitor"`:
+		return nil, c.Demonitor(m.Reply, s.watching)
+	default:
+		client, perr := address.Parse(string(m.Body[1 : len(m.Body)-1]))
+		if perr != nil {
+			return nil, perr
+		}
+		if s.linked {
+			s.watching, err = c.Monitor(client)
+			return s.watching, err
+		}
+		s.linked = true
+		return c.Link(client)
+	}
+}
+
+func (s *session) Cast(*Context, Message) error { return nil }
+
+func (s *session) Terminate(why Down) { s.ended <- why }
+
+// watchful is a session that is told of ends, and goes on.
+type watchful struct{ session }
+
+func (w *watchful) Info(_ *Context, m Message) error {
+	w.informed <- fmt.Sprintf("%v %s", m.Kind, m.Body)
+	return nil
+}
+
+func serveSession(t testing.TB, s *Server, name string, watches bool) (address.Address, *session) {
+	t.Helper()
+	probe := session{informed: make(chan string, 10), ended: make(chan Down, 1)}
+	to, err := s.Serve(name, func() Service {
+		if watches {
+			return &watchful{probe}
+		}
+		own := probe
+		return &own
+	}, ProcessOptions{Restart: Temporary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to, &probe
+}
+
+func expectOne[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("waited in vain for %s", what)
+	}
+	panic("not reached")
+}
+
+// TestProcessesWatch lets services on one node and on another watch mailboxes and each other.
+func TestProcessesWatch(t *testing.T) {
+	nodes := startNodes(t, 2, Options{})
+	for name, two := range map[string]*testNode{"one node": nodes[0], "two nodes": nodes[1]} {
+		t.Run(name, func(t *testing.T) {
+			one := nodes[0]
+			id := func(s string) string { return fmt.Sprintf("%s-%s", s, name[:3]) }
+			m := farMailbox(t, two, one)
+
+			// the client's end takes its session along
+			mortal, probe := serveSession(t, one.Server, id("mortal"), false)
+			if _, err := one.Call(ctx, mortal, m.Address); err != nil {
+				t.Fatal(err)
+			}
+			// and is told to who monitors it
+			watcher, told := serveSession(t, one.Server, id("watcher"), true)
+			for range 2 { // a link, and a monitor
+				if _, err := one.Call(ctx, watcher, m.Address); err != nil {
+					t.Fatal(err)
+				}
+			}
+			closeBox(t, one.Server, m)
+			if why := expectOne(t, "the session's end", probe.ended); why.Reason != "closed" {
+				t.Errorf("the session ended with %+v", why)
+			}
+			got := map[string]bool{expectOne(t, "an end", told.informed): true, expectOne(t, "an end", told.informed): true}
+			if !got[`exited {"reason":"closed"}`] || !got[`down {"reason":"closed"}`] {
+				t.Errorf("the watcher was told %v", got)
+			}
+
+			// processes that are linked end together, whichever ends first
+			for _, first := range []bool{true, false} {
+				a, pa := serveSession(t, one.Server, fmt.Sprint(id("a"), first), false)
+				b, pb := serveSession(t, two.Server, fmt.Sprint(id("b"), first), false)
+				await(t, 5*time.Second, "the other one's name is known", func() bool {
+					_, err := one.Call(ctx, b, address.Address{})
+					return !errors.Is(err, ErrGone)
+				})
+				if _, err := one.Call(ctx, a, b); err != nil {
+					t.Fatal(err)
+				}
+				ending, on, other := a, one.Server, pb
+				if first {
+					ending, on, other = b, two.Server, pa
+				}
+				mayExit, err := one.keys.ProcessFor(string(grant(t, on, ending.String()).Name()), address.Exit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := two.Exit(ctx, mayExit, "why"); err != nil {
+					t.Fatal(err)
+				}
+				if why := expectOne(t, "the other one's end", other.ended); why.Reason != "exit" {
+					t.Errorf("the other one ended with %+v", why)
+				}
+			}
+		})
+	}
+}
