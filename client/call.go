@@ -23,7 +23,8 @@ func (p *Peer) Call(ctx context.Context, to address.Address, body, result any) e
 	defer cancel()
 	ref := random(16)
 	deadline, _ := ctx.Deadline()
-	reply, err := p.replyAddress(ref, address.Expires(deadline.Add(2*time.Second-1)))
+	expires := p.box.clock.latest(deadline).Add(2*time.Second - 1) // rounded up, and a second more
+	reply, err := p.replyAddress(ref, address.Expires(expires))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type Mailbox struct {
 	// fixed after construction
 	client  *Client
 	key     address.Key
+	clock   serverClock                // when it was opened
 	changed func(open bool, err error) // told when a connection of its stream opened or broke; may be nil
 
 	reading atomic.Bool // a loop over Messages runs
@@ -91,7 +92,7 @@ func (c *Client) open(ctx context.Context) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: open: %w", err)
 	}
-	m := &Mailbox{client: c, key: key, cursor: o.Cursor}
+	m := &Mailbox{client: c, key: key, cursor: o.Cursor, clock: readClock(resp.Header)}
 	m.learn(&o)
 	return m, nil
 }

@@ -53,7 +53,7 @@ func (s Status) String() string {
 // and knows when others end. Both of its connections, for what it sends and for what it reads, heal by themselves.
 // Any number of goroutines may use it.
 //
-// What is sent goes out in the order in which it was asked for, once, whatever breaks meanwhile. What others send
+// What is sent goes out in the order in which it was asked for, whatever breaks meanwhile. What others send
 // waits in memory until the program takes it, by one of Receive, Messages, Handle and Serve, and counts in the
 // mailbox until then: a peer that takes nothing gets no replies either once its mailbox is full.
 type Peer struct {
@@ -256,8 +256,9 @@ func (p *Peer) changed(open bool, err error) {
 }
 
 // Send sends body, which is marshalled to JSON, to a mailbox or process, and returns once the server accepted it.
-// What the server refuses is a [*problem.Problem], such as Gone or Full. Messages of one goroutine arrive in order
-// and once, whatever becomes of the connection. If ctx ends first, an error that wraps [ErrUnanswered] says that
+// What the server refuses is a [*problem.Problem], such as Gone or Full. Messages of one goroutine arrive in order, and in
+// a mailbox once, whatever becomes of the connection; a process of the server's may get one again that was under way
+// when it broke. If ctx ends first, an error that wraps [ErrUnanswered] says that
 // the message may have arrived or not; otherwise it has not and will not.
 //
 // If the server shuts down or can store nothing at the moment, that is no answer: the message waits for better

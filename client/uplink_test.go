@@ -32,8 +32,9 @@ type upload struct {
 
 // line is what is read of a message's line.
 type line struct {
-	ID   string `json:"id"`
-	Body any    `json:"body"`
+	ID    string          `json:"id"`
+	Body  any             `json:"body"`
+	Reply address.Address `json:"reply"`
 }
 
 // next returns the next line; ok is false once the client goes.
@@ -109,6 +110,12 @@ func (s *uplinkScript) send(ctx context.Context, bodies ...any) []chan error {
 // playUplink runs test in a bubble. Each upload, the first being 1, is served by serve, and breaks when that returns.
 func playUplink(t *testing.T, o client.DialOptions, serve func(s *uplinkScript, n int, u *upload), test func(s *uplinkScript)) {
 	t.Helper()
+	playUplinkAt(t, "", o, serve, test)
+}
+
+// playUplinkAt is playUplink where the server says, in a header's line, what time it is.
+func playUplinkAt(t *testing.T, date string, o client.DialOptions, serve func(s *uplinkScript, n int, u *upload), test func(s *uplinkScript)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &uplinkScript{t: t, ctx: t.Context(), gate: make(chan bool), ids: make(map[any]string)}
 		key := ring(t).MailboxKey(uuid.New())
@@ -136,7 +143,7 @@ func playUplink(t *testing.T, o client.DialOptions, serve func(s *uplinkScript, 
 				say(c, head+"event: init\nid: 0000000e.0\ndata: "+opened+"\n\n")
 				hold(c)
 			case r.Method == http.MethodPost:
-				say(c, "HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n"+opened)
+				say(c, "HTTP/1.1 201 Created\r\nConnection: close\r\n"+date+"\r\n"+opened)
 			default:
 				say(c, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 			}
@@ -395,4 +402,29 @@ func TestUplinkShowsSignsOfLife(t *testing.T) {
 		wantError(t, s.Send(s.ctx, s.to, "b"), nil)
 		s.wantCame("1 a", "1 b")
 	})
+}
+
+// Reply addresses last by the clock of the server, which may be ahead of ours.
+func TestReplyAddressesByTheServersClock(t *testing.T) {
+	const bubble = "2000-01-01T00:00" // when time begins in one
+	for name, test := range map[string]struct{ date, want string }{
+		"none":   {"", "expires " + bubble + ":11Z"},
+		"ahead":  {"Date: Sat, 01 Jan 2000 01:00:00 GMT\r\n", "expires 2000-01-01T01:00:11Z"},
+		"behind": {"Date: Fri, 31 Dec 1999 23:00:00 GMT\r\n", "expires " + bubble + ":11Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve := func(s *uplinkScript, n int, u *upload) {
+				l, _ := u.next()
+				d, err := address.Inspect(l.Reply.String())
+				if err != nil || d.Rights != address.Send || !slices.ContainsFunc(d.Caveats, func(c address.Caveat) bool { return c.String() == test.want }) {
+					t.Errorf("the reply address has %v, %v, %v, want %s", d.Rights, d.Caveats, err, test.want)
+				}
+				u.answer(l.ID, `"type":"urn:gen-browser:gone","status":410`)
+				u.next()
+			}
+			playUplinkAt(t, test.date, client.DialOptions{}, serve, func(s *uplinkScript) {
+				wantError(t, s.Call(s.ctx, s.to, "a", nil), problem.Gone)
+			})
+		})
+	}
 }
