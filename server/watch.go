@@ -145,7 +145,36 @@ func (s *Server) watch(id uuid.UUID, w *mailbox.Watch, remove bool) error {
 	}, func(n *node) error { return n.watch(id, w, remove) })
 }
 
+// watch adds a watch, or removes it. Where there is no room, watches whose watcher is gone make some.
 func (b *box) watch(w *mailbox.Watch, remove bool) (*commit, error) {
+	stored, err := b.tryWatch(w, remove)
+	if errors.Is(err, mailbox.ErrWatched) && b.unwatchGone() {
+		return b.tryWatch(w, remove)
+	}
+	return stored, err
+}
+
+// unwatchGone removes the watches of mailboxes that this node knows to have ended, and reports whether there were any.
+func (b *box) unwatchGone() (some bool) {
+	b.mu.Lock()
+	all := b.mail.Watches()
+	b.mu.Unlock()
+	for i := range all {
+		var g address.Grant
+		if b.server.keys.Verify(&g, all[i].Reply) != nil || g.Kind() != address.Mailbox {
+			continue
+		}
+		if _, err := b.server.box(g.Mailbox()); err == nil || errors.Is(err, errElsewhere) {
+			continue
+		}
+		if _, err := b.tryWatch(&all[i], true); err == nil {
+			some = true
+		}
+	}
+	return some
+}
+
+func (b *box) tryWatch(w *mailbox.Watch, remove bool) (*commit, error) {
 	if err := b.log.ready(); err != nil {
 		return nil, err
 	}

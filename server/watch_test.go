@@ -296,3 +296,29 @@ func TestExitOfAProcess(t *testing.T) {
 		t.Errorf("an exit of one that sleeps: %v", err)
 	}
 }
+
+// TestGoneWatchersMakeRoom fills a mailbox's monitors, and lets some of who made them end.
+func TestGoneWatchersMakeRoom(t *testing.T) {
+	s := newServer(t, Options{})
+	target, stays, gone := open(t, s), open(t, s), open(t, s)
+	for i := range 999 {
+		ask(t, s, mailbox.KindMonitor, fmt.Sprint(i), stays, target.Address)
+	}
+	ask(t, s, mailbox.KindMonitor, "gone", gone, target.Address)
+	monitor := func() error {
+		l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindMonitor, Ref: "more", Reply: replyAddress(t, stays, "more")}}
+		_, err := s.Post(target.Address.String(), l)
+		return err
+	}
+	if err := monitor(); !errors.Is(err, mailbox.ErrWatched) {
+		t.Errorf("one more than fits: %v, want %v", err, mailbox.ErrWatched)
+	}
+	closeBox(t, s, gone)
+	if err := monitor(); err != nil {
+		t.Errorf("one more, once a watcher is gone: %v", err)
+	}
+	b, err := s.box(grant(t, s, target.Key.Reveal()).Mailbox())
+	if err != nil || len(b.mail.Watches()) != 1000 {
+		t.Errorf("%d watches, %v; want 1000", len(b.mail.Watches()), err)
+	}
+}
