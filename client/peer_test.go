@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -504,4 +508,68 @@ func TestPeerWhoseMailboxEnds(t *testing.T) {
 	wantError(t, <-served, problem.Closed)
 	wantError(t, a.Send(limit(t), b.Address(), 1), problem.Closed)
 	wantError(t, a.Close(limit(t)), nil)
+}
+
+// A peer's connections are its own, and gone when it is closed: TestMain looks for them.
+func TestPeerByOtherWays(t *testing.T) {
+	s := start(t, siteOptions{})
+	path := filepath.Join(t.TempDir(), "gb.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix := &http.Server{Handler: s.gb}
+	var wait sync.WaitGroup
+	wait.Go(func() { unix.Serve(l) })
+	t.Cleanup(func() { unix.Close(); wait.Wait() })
+	b := dial(t, s.URL, client.DialOptions{})
+	serve(t, b, service{})
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for name, do := range map[string]func() (*client.Peer, error){
+		"unix": func() (*client.Peer, error) {
+			return client.Dial(limit(t), "unix://"+path, client.DialOptions{})
+		},
+		"discovered": func() (*client.Peer, error) {
+			return client.Dial(limit(t), s.URL, client.DialOptions{Options: client.Options{AllowPlain: loopback}})
+		},
+		"a client's": func() (*client.Peer, error) {
+			return connect(t, s.URL, client.Options{}).Peer(limit(t), client.DialOptions{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := do()
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantCall(t, a, b.Address(), 1, "1")
+			wantError(t, a.Close(limit(t)), nil)
+		})
+	}
+}
+
+// Calls run side by side, but not more than that many.
+func TestCallsAreBounded(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{Calls: 2})
+	var running atomic.Int64
+	began, gate := make(chan int64, 6), make(chan bool)
+	serve(t, b, service{call: func(context.Context, client.Message) (any, error) {
+		began <- running.Add(1)
+		<-gate
+		running.Add(-1)
+		return nil, nil
+	}})
+	var calls sync.WaitGroup
+	for range 6 {
+		calls.Go(func() { wantCall(t, a, b.Address(), 1, "null") })
+	}
+	most := max(<-began, <-began)
+	close(gate)
+	calls.Wait()
+	for range 4 {
+		most = max(most, <-began)
+	}
+	if most != 2 {
+		t.Errorf("%d ran at a time, want 2", most)
+	}
 }
