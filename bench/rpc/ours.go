@@ -22,7 +22,7 @@ func serve(l net.Listener, dial dialer, h func(*server.Server) server.Handler) (
 		return nil, address.Address{}, err
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	office, err := server.New(server.Options{Keys: keys, Logger: quiet})
+	office, err := server.New(server.Options{Keys: keys, Queue: 100_000, Logger: quiet})
 	if err != nil {
 		return nil, address.Address{}, err
 	}
