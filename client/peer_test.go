@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/client"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -510,7 +512,7 @@ func TestPeerWhoseMailboxEnds(t *testing.T) {
 	wantError(t, a.Close(limit(t)), nil)
 }
 
-// A peer's connections are its own, and gone when it is closed: TestMain looks for them.
+// A peer's connections are its own, and gone when it is closed.
 func TestPeerByOtherWays(t *testing.T) {
 	s := start(t, siteOptions{})
 	path := filepath.Join(t.TempDir(), "gb.sock")
@@ -524,6 +526,7 @@ func TestPeerByOtherWays(t *testing.T) {
 	t.Cleanup(func() { unix.Close(); wait.Wait() })
 	b := dial(t, s.URL, client.DialOptions{})
 	serve(t, b, service{})
+	wantCall(t, b, b.Address(), 1, "1") // now all of its own runs
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	for name, do := range map[string]func() (*client.Peer, error){
 		"unix": func() (*client.Peer, error) {
@@ -537,12 +540,16 @@ func TestPeerByOtherWays(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
 			a, err := do()
 			if err != nil {
 				t.Fatal(err)
 			}
 			wantCall(t, a, b.Address(), 1, "1")
 			wantError(t, a.Close(limit(t)), nil)
+			if name != "a client's" {
+				goleak.VerifyNone(t, before)
+			}
 		})
 	}
 }
