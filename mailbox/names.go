@@ -13,6 +13,17 @@ type names struct {
 	next  int
 }
 
+// Names remembers idempotency keys for what is no mailbox. The zero value is empty.
+type Names struct{ names }
+
+// Remember notes a name, and reports whether it was used within the window.
+func (n *Names) Remember(h NameHash, now time.Time, l *Limits) (known bool) {
+	if known = n.has(h, now, l); !known {
+		n.add(h, now, l)
+	}
+	return known
+}
+
 // NameHash stands for an idempotency key: the first half of its SHA-256.
 type NameHash [16]byte
 

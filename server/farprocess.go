@@ -13,11 +13,11 @@ import (
 )
 
 // toProcess queues a message for the process of a name.
-func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message) (Posted, error) {
+func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
 	if s.cluster != nil && s.processes.isOne(name) {
-		return s.toSingle(ctx, name, msg)
+		return s.toSingle(ctx, name, msg, once)
 	}
-	err := s.forProcess(ctx, name, msg)
+	err := s.forProcess(ctx, name, msg, once)
 	if err == nil || s.cluster == nil || !errors.Is(err, ErrGone) && !errors.Is(err, ErrFull) {
 		return Posted{}, err
 	}
@@ -28,25 +28,25 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if len(others) == 0 {
 		return Posted{}, err
 	}
-	return Posted{call: toOne(others, rand.IntN(len(others)), len(others), name, msg)}, nil
+	return Posted{call: toOne(others, rand.IntN(len(others)), len(others), name, msg, once)}, nil
 }
 
 // toOne queues a message for the process on one of the nodes, from the one at on, that has room for it.
-func toOne(nodes []*node, at, tries int, name string, msg mailbox.Message) *call {
-	c := nodes[at%len(nodes)].toProcess(name, msg)
+func toOne(nodes []*node, at, tries int, name string, msg mailbox.Message, once mailbox.NameHash) *call {
+	c := nodes[at%len(nodes)].toProcess(name, msg, once)
 	if tries > 1 {
-		c.whenFull = func() *call { return toOne(nodes, at+1, tries-1, name, msg) }
+		c.whenFull = func() *call { return toOne(nodes, at+1, tries-1, name, msg, once) }
 	}
 	return c
 }
 
-func (n *node) toProcess(name string, msg mailbox.Message) *call {
-	r := mailbox.Record{Type: mailbox.Kept, Message: msg}
+func (n *node) toProcess(name string, msg mailbox.Message, once mailbox.NameHash) *call {
+	r := mailbox.Record{Type: mailbox.Kept, Message: msg, Name: once}
 	return n.ask(isProcess, func(b []byte) []byte { return r.AppendTo(pack.AppendString(b, name)) })
 }
 
 // toSingle queues a message for a process that only one node runs: the owner of the shard that its name falls into.
-func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message) (Posted, error) {
+func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
 	h := fnv.New32a()
 	h.Write([]byte(name))
 	n, err := s.cluster.route(uint8(h.Sum32()%shardCount), time.Now().Add(routePatience))
@@ -54,12 +54,12 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message)
 		return Posted{}, err
 	}
 	if n == nil {
-		return Posted{}, s.forProcess(ctx, name, msg)
+		return Posted{}, s.forProcess(ctx, name, msg, once)
 	}
 	if err := s.cluster.reach(); err != nil {
 		return Posted{}, err
 	}
-	return Posted{call: n.toProcess(name, msg)}, nil
+	return Posted{call: n.toProcess(name, msg, once)}, nil
 }
 
 // maxForProcesses is how many messages of one node may wait to be validated and queued here; the next ones are refused
@@ -70,13 +70,14 @@ const maxForProcesses = 1000
 // its time: it must not hold up what else nodes say to each other.
 func (n *node) takeForProcess(r *pack.Reader) {
 	call, name := r.Uint(), r.String()
-	msg := readRecord(r).Message
+	record := readRecord(r)
 	if r.Failed {
 		return
 	}
+	msg := record.Message
 	msg.Body = slices.Clone(msg.Body)
 	select {
-	case n.work <- func() { n.answer(call, nil, n.cluster.server.forProcess(fromOutside, name, msg)) }:
+	case n.work <- func() { n.answer(call, nil, n.cluster.server.forProcess(fromOutside, name, msg, record.Name)) }:
 	default:
 		n.answer(call, nil, ErrFull)
 	}

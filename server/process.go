@@ -153,6 +153,7 @@ type process struct {
 	room    chan struct{}          // holds a token for each message that waits
 
 	mu      sync.Mutex
+	names   mailbox.Names // of messages that came
 	waiting []Message
 	running bool
 	ended   bool               // nothing is taken any more
@@ -293,7 +294,7 @@ func (p *processes) names() []string {
 	return slices.Sorted(maps.Keys(p.byName))
 }
 
-func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message) error {
+func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) error {
 	m, err := s.message(msg)
 	if err != nil {
 		return err
@@ -306,7 +307,7 @@ func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message)
 		if err := p.reserve(ctx); err != nil {
 			return err
 		}
-		err = p.add(m)
+		err = p.add(m, once)
 		if p.keyed == nil || !errors.Is(err, errAsleep) {
 			return err
 		}
@@ -395,8 +396,11 @@ func (p *process) reserve(ctx context.Context) error {
 // errAsleep says that a keyed process ended before the message came: it will have to be started anew.
 var errAsleep = fmt.Errorf("%w: it sleeps", ErrGone)
 
-// add puts the message into the place that was reserved.
-func (p *process) add(m Message) error {
+// processNames is how many idempotency keys a process remembers, at least: those of many senders.
+const processNames = 10_000
+
+// add puts the message into the place that was reserved, unless it came before under the same idempotency key.
+func (p *process) add(m Message, once mailbox.NameHash) error {
 	all := &p.server.processes
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -412,6 +416,17 @@ func (p *process) add(m Message) error {
 	case p.ended:
 		<-p.room
 		return fmt.Errorf("%w: process %q", ErrGone, p.name)
+	}
+	if once != (mailbox.NameHash{}) {
+		limits := p.server.limits
+		limits.Names = max(limits.Names, processNames)
+		if p.names.Remember(once, p.server.clock.now(), &limits) {
+			<-p.room
+			if m.Kind.Answers() {
+				return ErrReplied
+			}
+			return nil
+		}
 	}
 	p.waiting = append(p.waiting, m)
 	all.queued++

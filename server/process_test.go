@@ -620,3 +620,21 @@ func TestExitCutsAHangingService(t *testing.T) {
 		shutDown(t, s)
 	})
 }
+
+// TestRepeatedToAProcess holds that a process gets what comes twice under one idempotency key once.
+func TestRepeatedToAProcess(t *testing.T) {
+	s := newServer(t, Options{})
+	got := newReceived()
+	to := handle(t, s, "p", got)
+	for _, l := range []Letter{{Body: []byte("1"), Name: "a"}, {Body: []byte("2"), Name: "a"}, {Body: []byte("3"), Name: "b"}, {Body: []byte("4")}, {Body: []byte("4")}} {
+		if _, err := s.Post(to.String(), &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all := got.wait(t, 4); !slices.Equal(all, []string{"1", "3", "4", "4"}) {
+		t.Errorf("the process got %q", all)
+	}
+	if err := s.Shutdown(ctx); err != nil || len(got.wait(t, 4)) != 4 {
+		t.Errorf("%v; the process got more", err)
+	}
+}

@@ -168,7 +168,7 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 // place puts a message where it belongs, on whatever node.
 func (s *Server) place(ctx context.Context, g *address.Grant, msg mailbox.Message, name mailbox.NameHash) (Posted, error) {
 	if g.Kind() == address.Process {
-		return s.toProcess(ctx, string(g.Name()), msg)
+		return s.toProcess(ctx, string(g.Name()), msg, name)
 	}
 	posted, err := s.append(g.Mailbox(), msg, name, s.clock.now())
 	if errors.Is(err, errElsewhere) {

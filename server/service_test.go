@@ -210,7 +210,7 @@ func TestInfo(t *testing.T) {
 		serve(t, s, "p", every(&n), ProcessOptions{})
 		for _, kind := range []mailbox.Kind{mailbox.KindReply, mailbox.KindFailure, mailbox.KindDown, mailbox.KindExited} {
 			msg := mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: kind, Ref: "r"}}
-			if err := s.queueFor(ctx, "p", msg); err != nil {
+			if err := s.queueFor(ctx, "p", msg, mailbox.NameHash{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -234,7 +234,7 @@ func TestNoInfo(t *testing.T) {
 		s := newServer(t, Options{})
 		a := serve(t, s, "p", bare{&scripted{}}, ProcessOptions{Restart: Transient})
 		for _, kind := range []mailbox.Kind{mailbox.KindDown, mailbox.KindReply} {
-			if err := s.queueFor(ctx, "p", mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: kind, Ref: "r"}}); err != nil {
+			if err := s.queueFor(ctx, "p", mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: kind, Ref: "r"}}, mailbox.NameHash{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -242,7 +242,7 @@ func TestNoInfo(t *testing.T) {
 			t.Errorf("Call = %s, %v", got, err)
 		}
 		msg := mailbox.Message{Body: []byte(`{"reason":"normal"}`), Meta: &mailbox.Meta{Kind: mailbox.KindExited, Ref: "r"}}
-		if err := s.queueFor(ctx, "p", msg); err != nil {
+		if err := s.queueFor(ctx, "p", msg, mailbox.NameHash{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -54,7 +54,7 @@ func TestCallOf(t *testing.T) {
 		t.Errorf("Send = %v", err)
 	}
 	reply := mailbox.Message{Body: []byte(`{"Name":"x"}`), Meta: &mailbox.Meta{Kind: mailbox.KindReply, Ref: "r"}}
-	if err := s.queueFor(ctx, "p", reply); !errors.Is(err, ErrRefused) {
+	if err := s.queueFor(ctx, "p", reply, mailbox.NameHash{}); !errors.Is(err, ErrRefused) {
 		t.Errorf("a reply = %v, want ErrRefused", err)
 	}
 	wrong := handle(t, s, "wrong", CallOf(func(context.Context, any, Message) (any, error) { return 1, nil }))
@@ -136,7 +136,7 @@ func TestServeOf(t *testing.T) {
 		t.Errorf("options.Validate was called %d times, want 6", before)
 	}
 	// an account takes no Info, so that an exited ends it
-	if err := s.queueFor(ctx, "p", mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: mailbox.KindExited, Ref: "r"}}); err != nil {
+	if err := s.queueFor(ctx, "p", mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: mailbox.KindExited, Ref: "r"}}, mailbox.NameHash{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Call(ctx, a, "balance"); !errors.Is(err, ErrGone) {
@@ -150,7 +150,7 @@ func TestServeOfWithAll(t *testing.T) {
 	if _, err := ServeOf(s, "p", func() TypedService[string, int, deposit] { return &noted{notes: &n} }, ProcessOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.queueFor(ctx, "p", mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: mailbox.KindDown, Ref: "r"}}); err != nil {
+	if err := s.queueFor(ctx, "p", mailbox.Message{Body: []byte(`{}`), Meta: &mailbox.Meta{Kind: mailbox.KindDown, Ref: "r"}}, mailbox.NameHash{}); err != nil {
 		t.Fatal(err)
 	}
 	shutDown(t, s)

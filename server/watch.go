@@ -96,7 +96,7 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 
 // requestProcess asks a process, on whatever node, to be watched, or ends it. What links is on this node, or a mailbox.
 func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) error {
-	posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &l.Meta})
+	posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &l.Meta}, mailbox.NameHash{})
 	if err == nil {
 		_, err = posted.Wait()
 	}

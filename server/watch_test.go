@@ -292,7 +292,7 @@ func TestExitOfAProcess(t *testing.T) {
 		}
 		expectTold(t, s, watcher, `down m {"reason":"exit","detail":"why"}`)
 	}
-	if err := s.forProcess(ctx, "order/42", mailbox.Message{Body: []byte("1"), Meta: &mailbox.Meta{Kind: mailbox.KindExit}}); !errors.Is(err, ErrGone) {
+	if err := s.forProcess(ctx, "order/42", mailbox.Message{Body: []byte("1"), Meta: &mailbox.Meta{Kind: mailbox.KindExit}}, mailbox.NameHash{}); !errors.Is(err, ErrGone) {
 		t.Errorf("an exit of one that sleeps: %v", err)
 	}
 }
