@@ -256,10 +256,9 @@ func (p *Peer) changed(open bool, err error) {
 }
 
 // Send sends body, which is marshalled to JSON, to a mailbox or process, and returns once the server accepted it.
-// What the server refuses is a [*problem.Problem], such as Gone or Full. Messages of one goroutine arrive in order, and in
-// a mailbox once, whatever becomes of the connection; a process of the server's may get one again that was under way
-// when it broke. If ctx ends first, an error that wraps [ErrUnanswered] says that
-// the message may have arrived or not; otherwise it has not and will not.
+// What the server refuses is a [*problem.Problem], such as Gone or Full. Messages of one goroutine arrive in order, and
+// once, whatever becomes of the connection. If ctx ends first, an error that wraps [ErrUnanswered] says that the message
+// may have arrived or not; otherwise it has not and will not.
 //
 // If the server shuts down or can store nothing at the moment, that is no answer: the message waits for better
 // times, and what is sent after it waits behind it.

@@ -74,6 +74,11 @@ func (u *uplink) send(ctx context.Context, o Outgoing) error {
 	if err != nil {
 		return err
 	}
+	return u.answered(ctx, l)
+}
+
+// answered waits for a letter's answer.
+func (u *uplink) answered(ctx context.Context, l *letter) error {
 	select {
 	case err := <-l.answer:
 		return err

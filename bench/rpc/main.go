@@ -27,6 +27,7 @@ import (
 type system struct {
 	name  string
 	start func(l net.Listener, dial dialer) (do, error)
+	each  int // how many one call counts for
 }
 
 // do calls once, from any goroutine.
@@ -36,11 +37,12 @@ type do func(ctx context.Context, payload string) error
 type dialer func(ctx context.Context) (net.Conn, error)
 
 var systems = []system{
-	{"net/rpc", startNetRPC},
-	{"grpc unary", startUnary},
-	{"grpc stream", startStream},
-	{"call", startCall},
-	{"cast", startCast},
+	{"net/rpc", startNetRPC, 1},
+	{"grpc unary", startUnary, 1},
+	{"grpc stream", startStream, 1},
+	{"call", startCall, 1},
+	{"cast", startCast, 1},
+	{"casts by 32", startBatch, batched},
 }
 
 func main() {
@@ -101,6 +103,7 @@ func measure(s system, over string, callers int, d time.Duration, payload string
 	if err != nil || n == 0 {
 		return result{}, fmt.Errorf("after %d: %v", n, err)
 	}
+	n *= int64(s.each)
 	return result{float64(n) / time.Since(began).Seconds(), (processorTime() - cpu) / time.Duration(n)}, nil
 }
 

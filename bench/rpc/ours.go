@@ -68,3 +68,20 @@ func startCast(l net.Listener, dial dialer) (do, error) {
 	})
 	return func(ctx context.Context, payload string) error { return peer.Cast(ctx, to, payload) }, err
 }
+
+// batched is how many casts one call sends.
+const batched = 32
+
+// startBatch casts many at a time.
+func startBatch(l net.Listener, dial dialer) (do, error) {
+	peer, to, err := serve(l, dial, func(*server.Server) server.Handler {
+		return server.HandlerFunc(func(context.Context, server.Message) error { return nil })
+	})
+	return func(ctx context.Context, payload string) error {
+		batch := make([]client.Outgoing, batched)
+		for i := range batch {
+			batch[i] = client.Outgoing{To: to, Body: payload}
+		}
+		return peer.SendBatch(ctx, batch)
+	}, err
+}
