@@ -24,7 +24,7 @@ func (p *Peer) Call(ctx context.Context, to address.Address, body, result any) e
 	ref := random(16)
 	deadline, _ := ctx.Deadline()
 	expires := p.box.clock.latest(deadline).Add(2*time.Second - 1) // rounded up, and a second more
-	reply, err := p.replyAddress(ref, address.Expires(expires))
+	reply, err := p.callReply(ref, expires)
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,31 @@ func (p *Peer) replyAddress(ref string, more ...address.Caveat) (address.Address
 		return a, fmt.Errorf("client: reply address: %w", err)
 	}
 	return a, nil
+}
+
+// callReply is replyAddress until that time, to the second; what many calls share of it is made once.
+func (p *Peer) callReply(ref string, expires time.Time) (address.Address, error) {
+	p.mu.Lock()
+	base := p.callBase
+	p.mu.Unlock()
+	if at := p.box.Address(); base.of != at || base.expires != expires.Unix() {
+		shared, err := at.Attenuate(address.Only(address.Send), address.Expires(expires))
+		if err != nil {
+			return shared, fmt.Errorf("client: reply address: %w", err)
+		}
+		base = callBase{at, expires.Unix(), shared}
+		p.mu.Lock()
+		p.callBase = base
+		p.mu.Unlock()
+	}
+	return base.shared.Attenuate(address.Reply(ref))
+}
+
+// callBase is what the reply addresses of calls that end in the same second have in common.
+type callBase struct {
+	of      address.Address
+	expires int64
+	shared  address.Address
 }
 
 // expect opens the place that an answer to ref comes to. It is closed, without one, if the connection breaks and

@@ -88,6 +88,7 @@ func (l *traffic) call(body string) {
 	switch {
 	case err == nil && reply != body:
 		l.t.Errorf("call %q got the reply %q", body, reply)
+	case errors.Is(err, problem.Full): // the callee has as much as it takes, and says so
 	case errors.As(err, &p), errors.Is(err, client.ErrBroken):
 		l.fails.Add(1)
 	case err != nil:

@@ -180,8 +180,8 @@ func (r *reading) event(e event) error {
 	case "", "message":
 		return r.message(e, Message{Body: e.data, Kind: "message"})
 	case "envelope":
-		m := Message{Kind: "message"}
-		if err := e.decode(&m); err != nil {
+		m, err := e.envelope()
+		if err != nil {
 			return err
 		}
 		return r.message(e, m)

@@ -78,6 +78,7 @@ type Peer struct {
 	waiting  map[string]chan Message
 	monitors map[string]*Monitor
 	links    map[address.Address]link
+	callBase callBase
 }
 
 // Dial opens a mailbox at the server at endpoint, such as "https://example.com", and begins to read it. Like

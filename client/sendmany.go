@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -28,21 +29,41 @@ type Outgoing struct {
 	Trace string          // W3C traceparent
 }
 
-func (o Outgoing) line() ([]byte, error) {
+// line returns the message as a line, with its end.
+func (o *Outgoing) line() ([]byte, error) {
+	body, err := json.Marshal(o.Body)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, len(body)+256)
+	b = appendText(append(b, `{"to":`...), o.To.String())
+	b = append(append(b, `,"body":`...), body...)
+	for _, m := range [...]struct{ name, value string }{
+		{`,"id":`, o.ID}, {`,"kind":`, o.Kind}, {`,"ref":`, o.Ref}, {`,"reply":`, o.Reply.String()}, {`,"trace":`, o.Trace},
+	} {
+		if m.value != "" {
+			b = appendText(append(b, m.name...), m.value)
+		}
+	}
 	seconds := (o.TTL + time.Second - 1) / time.Second
 	if o.TTL < 0 {
 		seconds = -1 // for the server to refuse, not to be left out
 	}
-	return json.Marshal(struct {
-		To    address.Address `json:"to"`
-		Body  any             `json:"body"`
-		ID    string          `json:"id,omitempty"`
-		Kind  string          `json:"kind,omitempty"`
-		Ref   string          `json:"ref,omitempty"`
-		Reply address.Address `json:"reply,omitzero"`
-		TTL   int64           `json:"ttl,omitempty"`
-		Trace string          `json:"trace,omitempty"`
-	}{o.To, o.Body, o.ID, o.Kind, o.Ref, o.Reply, int64(seconds), o.Trace})
+	if seconds != 0 {
+		b = strconv.AppendInt(append(b, `,"ttl":`...), int64(seconds), 10)
+	}
+	return append(b, "}\n"...), nil
+}
+
+// appendText appends a text as JSON. What addresses, ids and refs are made of stands as it is.
+func appendText(b []byte, text string) []byte {
+	for _, c := range []byte(text) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(text) // a text always marshals
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
 }
 
 // ErrUnanswered means that the request broke before the server answered a message: it may have been accepted
@@ -105,7 +126,7 @@ func (u *upload) write(messages iter.Seq[Outgoing]) {
 			u.unsendable = err
 			break
 		}
-		if _, err := u.body.Write(append(line, '\n')); err != nil {
+		if _, err := u.body.Write(line); err != nil {
 			return // the request ended
 		}
 		u.sent++

@@ -95,7 +95,7 @@ func (u *uplink) post(o Outgoing) (*letter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	l.line = append(line, '\n')
+	l.line = line
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.err != nil {

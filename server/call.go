@@ -147,18 +147,6 @@ func (c *callers) take(msg *mailbox.Message) error {
 	return nil
 }
 
-// reply answers a call with a value, which is marshalled to JSON. A message that is no call wants none.
-func (s *Server) reply(ctx context.Context, m *Message, body any) error {
-	if m.Kind != mailbox.KindCall {
-		return nil
-	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("server: reply: %w", err)
-	}
-	return s.answer(ctx, m, mailbox.KindReply, text)
-}
-
 // fail answers a call with a failure.
 func (s *Server) fail(m *Message, why error) {
 	if m.Kind != mailbox.KindCall {

@@ -31,14 +31,17 @@ func (l *Later) Reply(ctx context.Context, body any) error {
 	if l == nil {
 		return errNoCall
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("server: reply: %w", err)
+	text, isText := body.(json.RawMessage) // which is checked on its way
+	if !isText {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return fmt.Errorf("server: reply: %w", err)
+		}
 	}
 	if !l.answered.CompareAndSwap(false, true) {
 		return ErrReplied
 	}
-	if err := l.server.reply(ctx, l.call(), json.RawMessage(text)); err != nil {
+	if err := l.server.answer(ctx, l.call(), mailbox.KindReply, text); err != nil {
 		l.answered.Store(false)
 		return err
 	}

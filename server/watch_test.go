@@ -155,7 +155,7 @@ func TestAcrossNodes(t *testing.T) {
 
 	// a process of b's that answers, asked by a
 	answers := handle(t, b.Server, "answers", HandlerFunc(func(ctx context.Context, m Message) error {
-		return b.reply(ctx, &m, "yes")
+		return m.Answer(ctx, "yes")
 	}))
 	if err := b.Export("answers"); err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestCallInProcess(t *testing.T) {
 			s.fail(&m, fmt.Errorf("%w: not today", ErrRefused))
 		case `"nothing"`:
 		default:
-			return s.reply(ctx, &m, m.Body)
+			return m.Answer(ctx, m.Body)
 		}
 		return nil
 	}))
