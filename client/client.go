@@ -27,6 +27,9 @@ type Options struct {
 	// TLS is for https endpoints: whom to trust, and the certificate to show to mtls listeners; the system's roots, and
 	// none. Not with HTTP, whose transport has its own.
 	TLS *tls.Config
+	// Name is for Connect, Discover and Dial: the name that the server must have, by its operator's --name. What has
+	// another one is refused with [ErrOtherServer]; empty: any will do.
+	Name string
 	// Select is for Connect: it chooses one of the offers, at least one, and returns it as it is, or an error; DefaultSelect.
 	Select func(offers []Offer) (Offer, error)
 	// AllowPlain is for Connect and Discover: the networks in which plain TCP may be used; none. What is sent there,

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,6 +29,26 @@ type listing struct {
 	Transport string `json:"transport"`
 	URL       string `json:"url"`
 	Machine   string `json:"machine"`
+}
+
+// ErrOtherServer means that the server is not the one that is wanted: it speaks another protocol, or has another name.
+var ErrOtherServer = errors.New("this is another server")
+
+// hello asks the server at an endpoint whether it is the one that is wanted.
+func hello(ctx context.Context, text string, o *Options) error {
+	e, err := parseEndpoint(text)
+	if err == nil {
+		err = o.check()
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.openWithin())
+	defer cancel()
+	if _, err := (&discovery{options: o, endpoint: e}).ask(ctx); err != nil {
+		return fmt.Errorf("client: hello: %w", err)
+	}
+	return nil
 }
 
 // discovery is what a server said of itself, and what became of it.
@@ -85,6 +106,7 @@ func (d *discovery) ask(ctx context.Context) ([]listing, error) {
 	defer resp.Body.Close()
 	var said struct {
 		Protocol  int       `json:"protocol"`
+		Name      string    `json:"name"`
 		Prefix    string    `json:"prefix"`
 		Listeners []listing `json:"listeners"`
 	}
@@ -96,7 +118,10 @@ func (d *discovery) ask(ctx context.Context) ([]listing, error) {
 		return nil, fmt.Errorf("the answer is not what a GenBrowser server says: %w", err)
 	}
 	if said.Protocol != 1 {
-		return nil, fmt.Errorf("the server speaks protocol %d, this client 1", said.Protocol)
+		return nil, fmt.Errorf("%w: it speaks protocol %d, this client 1", ErrOtherServer, said.Protocol)
+	}
+	if want := d.options.Name; want != "" && said.Name != want {
+		return nil, fmt.Errorf("%w: its name is %q, want %q", ErrOtherServer, said.Name, want)
 	}
 	if !strings.HasPrefix(said.Prefix, "/") || strings.ContainsAny(said.Prefix, "?#%") {
 		return nil, fmt.Errorf("the server says that its prefix is %q; want one such as /_gb", said.Prefix)

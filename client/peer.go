@@ -83,7 +83,7 @@ type Peer struct {
 
 // Dial opens a mailbox at the server at endpoint, such as "https://example.com", and begins to read it. Like
 // [Client.Open] it tries for at most Options.OpenWithin. With Options.Select or Options.AllowPlain it asks the server
-// first how best to reach it, as [Connect] does. The caller closes the peer.
+// first how best to reach it, as [Connect] does; with Options.Name, whether it is the one that is wanted. The caller closes the peer.
 func Dial(ctx context.Context, endpoint string, o DialOptions) (*Peer, error) {
 	c, err := o.reach(ctx, endpoint)
 	if err != nil {
@@ -100,7 +100,11 @@ func (o *DialOptions) reach(ctx context.Context, endpoint string) (*Client, erro
 	if o.Select != nil || o.AllowPlain != nil {
 		return Connect(ctx, endpoint, o.Options)
 	}
-	return New(endpoint, o.Options)
+	c, err := New(endpoint, o.Options)
+	if err == nil && o.Name != "" {
+		err = hello(ctx, endpoint, &o.Options)
+	}
+	return c, err
 }
 
 // apart returns the client with connections that nobody shares, so that none is left when they are closed.

@@ -23,6 +23,7 @@ import (
 	"github.com/genbrowser/genbrowser/client"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
@@ -610,6 +611,25 @@ func TestSendBatch(t *testing.T) {
 		m, err := b.Receive(limit(t))
 		if err != nil || string(m.Body) != fmt.Sprint(n) {
 			t.Fatalf("message %d is %s, %v", n, m.Body, err)
+		}
+	}
+}
+
+// TestName holds that a peer connects to the server that has the name it wants, and to no other.
+func TestName(t *testing.T) {
+	s := start(t, siteOptions{web: web.Options{Name: "shop"}})
+	for name, want := range map[string]error{"": nil, "shop": nil, "Shop": client.ErrOtherServer, "bank": client.ErrOtherServer} {
+		p, err := client.Dial(limit(t), s.URL, client.DialOptions{Options: client.Options{Name: name}})
+		if !errors.Is(err, want) {
+			t.Errorf("Dial to shop, wanting %q: %v, want %v", name, err, want)
+		}
+		if err == nil {
+			wantError(t, p.Close(limit(t)), nil)
+		} else if !strings.Contains(err.Error(), `"shop"`) || !strings.Contains(err.Error(), name) {
+			t.Errorf("the refusal is %v", err)
+		}
+		if _, err := client.Discover(limit(t), s.URL, client.Options{Name: name, AllowPlain: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}); !errors.Is(err, want) {
+			t.Errorf("Discover of shop, wanting %q: %v, want %v", name, err, want)
 		}
 	}
 }
