@@ -21,6 +21,7 @@ const CallTimeout = 10 * time.Second
 type callers struct {
 	name string
 	home address.Address
+	most int // may wait
 
 	mu      sync.Mutex
 	waiting map[string]chan<- answered // by ref
@@ -34,7 +35,10 @@ type answered struct {
 // callersPrefix begins the names of processes that are the servers' own.
 const callersPrefix = "~callers/"
 
-func (c *callers) init(keys *address.Ring) (err error) {
+func (c *callers) init(keys *address.Ring, most int) (err error) {
+	if c.most = most; most == 0 {
+		c.most = 10_000
+	}
 	c.name = callersPrefix + newRef()
 	c.waiting = make(map[string]chan<- answered)
 	c.home, err = keys.Process(c.name)
@@ -120,6 +124,9 @@ func (c *callers) expect(ctx context.Context, l *Letter) (<-chan answered, error
 	answer := make(chan answered, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.waiting) >= c.most {
+		return nil, fmt.Errorf("%w: %d calls wait for their replies", ErrOverloaded, c.most)
+	}
 	c.waiting[ref] = answer
 	return answer, nil
 }

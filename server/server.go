@@ -29,6 +29,7 @@ type Options struct {
 	MaxMailboxes int            // 1,000,000
 	MaxBytes     int64          // of bodies that wait in mailboxes and queues, together; 1 GiB
 	Queue        int            // messages that may wait for one process; 1,000
+	Calls        int            // calls of this server's that may wait for their replies, those over HTTP among them; 10,000
 	Logger       *slog.Logger   // slog.Default
 
 	clock clock // the system's; tests have others
@@ -77,7 +78,7 @@ func New(o Options) (*Server, error) {
 	if err := o.Limits.Check(); err != nil {
 		return nil, err
 	}
-	if o.MaxMailboxes < 0 || o.MaxBytes < 0 || o.Queue < 0 {
+	if o.MaxMailboxes < 0 || o.MaxBytes < 0 || o.Queue < 0 || o.Calls < 0 {
 		return nil, errors.New("server: a limit is negative")
 	}
 	s := &Server{
@@ -116,7 +117,7 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.processes.init()
-	if err := s.callers.init(s.keys); err != nil {
+	if err := s.callers.init(s.keys, o.Calls); err != nil {
 		return nil, err
 	}
 	s.counters.init()

@@ -322,3 +322,36 @@ func TestGoneWatchersMakeRoom(t *testing.T) {
 		t.Errorf("%d watches, %v; want 1000", len(b.mail.Watches()), err)
 	}
 }
+
+// TestWaitingCallsAreBounded lets as many calls wait as may, and one more.
+func TestWaitingCallsAreBounded(t *testing.T) {
+	s := newServer(t, Options{Calls: 2})
+	m := open(t, s)
+	within, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := s.Call(within, m.Address, 1)
+			ended <- err
+		}()
+	}
+	until(t, "two calls wait", func() bool {
+		s.callers.mu.Lock()
+		defer s.callers.mu.Unlock()
+		return len(s.callers.waiting) == 2
+	})
+	if _, err := s.Call(ctx, m.Address, 1); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("a third call: %v, want %v", err, ErrOverloaded)
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	if _, err := s.Call(short, m.Address, 1); !errors.Is(err, ErrCallTimeout) {
+		t.Errorf("a call once there is room: %v, want %v", err, ErrCallTimeout)
+	}
+}

@@ -40,6 +40,7 @@ type flags struct {
 	Names        int           `help:"Idempotency keys that a mailbox remembers." default:"1000"`
 	NameWindow   time.Duration `help:"How long it remembers them." default:"10m"`
 	Queue        int           `help:"Messages that may wait for a process." default:"1000"`
+	Calls        int           `help:"Calls over HTTP that may wait for their replies." default:"10000"`
 	MaxMailboxes int           `help:"Mailboxes that the server keeps." default:"1000000"`
 	MaxBytes     int64         `help:"Bytes of bodies that the server keeps." default:"1073741824"`
 	OpenRate     float64       `help:"Mailboxes that a client address may open in a second; -1 for no limit." default:"50"`
@@ -147,7 +148,7 @@ func (f *flags) office(ctx context.Context, log *slog.Logger) (*server.Server, e
 	}
 	o := server.Options{
 		Keys: keys, Snapshot: f.Snapshot, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes, MaxBytes: f.MaxBytes,
-		Queue: f.Queue, Logger: log,
+		Queue: f.Queue, Calls: f.Calls, Logger: log,
 	}
 	if records != nil {
 		o.Log = records
