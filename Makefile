@@ -33,7 +33,7 @@ portable: ## the systems that cannot be run here at least compile
 	GOOS=linux GOARCH=arm64 go build -o /dev/null ./...
 
 test-go: ## Go, with the race detector
-	go test -race -timeout 10m $$(go list ./... | grep -v /e2e)
+	go test -race -count=1 -timeout 10m $$(go list ./... | grep -v /e2e)
 
 build: ## the program, in tmp/
 	go build -o $(GENBROWSER_BIN) ./cmd/genbrowser
