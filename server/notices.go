@@ -1,0 +1,206 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// telling is one message that says that something ended.
+type telling struct {
+	reply, ref string
+	kind       mailbox.Kind
+	body       []byte
+}
+
+func tellingOf(w *mailbox.Watch, d Down) telling {
+	kind := mailbox.KindDown
+	if w.Link {
+		kind = mailbox.KindExited
+	}
+	return telling{w.Reply, w.Ref, kind, mustMarshal(d)}
+}
+
+// tellings are those of the end of a mailbox: to who watches it, and to who called it and may wait for an answer.
+func tellings(why error, detail []byte, watches []mailbox.Watch, calls []*mailbox.Meta) []telling {
+	var all []telling
+	for i := range watches {
+		all = append(all, tellingOf(&watches[i], downOf(why, detail)))
+	}
+	for _, c := range calls {
+		all = append(all, telling{c.Reply, c.Ref, mailbox.KindFailure, mustMarshal(FailureOf(why))})
+	}
+	return all
+}
+
+func mustMarshal(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b, _ = json.Marshal(Down{Reason: "crashed", Detail: fmt.Sprint(v)}) // somebody's detail is no JSON
+	}
+	return b
+}
+
+// notice is what is to be told of one end; done is called once all were.
+type notice struct {
+	server   *Server
+	tellings []telling
+	done     func()
+
+	deadline time.Time // of the attempts; zero before the first one
+	missed   bool      // somebody was not told in time
+}
+
+// notices tells who is to be told, in a goroutine that lives while there is somebody. Who can't be told now is tried
+// again, and nobody waits for that.
+type notices struct {
+	mu      sync.Mutex
+	queue   []notice
+	running bool
+	ended   bool
+	more    chan struct{} // has room for one
+	idle    sync.WaitGroup
+}
+
+func (q *notices) add(n notice) {
+	if len(n.tellings) == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
+		return // who reads the log next tells it
+	}
+	q.queue = append(q.queue, n)
+	if q.running {
+		select {
+		case q.more <- struct{}{}:
+		default:
+		}
+		return
+	}
+	q.running, q.more = true, make(chan struct{}, 1)
+	q.idle.Add(1)
+	go q.run(n.server.done)
+}
+
+// end tells nobody any more.
+func (q *notices) end() {
+	q.mu.Lock()
+	q.ended, q.queue = true, nil
+	if q.running {
+		close(q.more)
+	}
+	q.mu.Unlock()
+	q.idle.Wait()
+}
+
+const (
+	// tellPatience is how long somebody is tried to be told who can't be reached, or whose mailbox is full.
+	tellPatience = 10 * time.Second
+	retryTell    = 200 * time.Millisecond
+)
+
+func (q *notices) run(done <-chan struct{}) {
+	defer q.idle.Done()
+	for {
+		q.mu.Lock()
+		batch := q.queue
+		q.queue = nil
+		q.running = len(batch) > 0
+		q.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		var left []notice
+		for i := range batch {
+			if n := &batch[i]; !n.tell() {
+				left = append(left, *n)
+			}
+		}
+		if len(left) == 0 {
+			continue
+		}
+		if !q.putBack(left) {
+			return
+		}
+		timer := time.NewTimer(retryTell)
+		select {
+		case <-timer.C:
+		case <-q.more:
+		case <-done:
+		}
+		timer.Stop()
+	}
+}
+
+// putBack reports whether what could not be told may be tried again.
+func (q *notices) putBack(left []notice) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
+		q.running = false
+		return false
+	}
+	q.queue = append(left, q.queue...)
+	return true
+}
+
+// tell tries to tell all who were not told, and reports whether there is nothing left to try.
+func (n *notice) tell() bool {
+	if n.deadline.IsZero() {
+		n.deadline = time.Now().Add(tellPatience)
+	}
+	late := time.Now().After(n.deadline)
+	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
+		err := n.server.tell(&t)
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, mailbox.ErrFull) && !errors.Is(err, ErrFull) {
+			return true // told, or it never can be
+		}
+		if late {
+			n.missed = true
+			n.server.log.Warn("somebody could not be told of an end", "kind", t.kind, "error", err)
+		}
+		return late
+	})
+	if len(n.tellings) > 0 {
+		return false
+	}
+	if !n.missed && n.done != nil {
+		n.done()
+	}
+	return true
+}
+
+// tell sends through a reply address, which takes one answer and no second.
+func (s *Server) tell(t *telling) error {
+	var g address.Grant
+	if err := s.keys.Verify(&g, t.reply); err != nil {
+		return err
+	}
+	if err := g.Permit(address.Send, time.Now()); err != nil {
+		return err
+	}
+	if err := g.PermitReply(t.ref); err != nil {
+		return err
+	}
+	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref}}
+	posted, err := s.place(fromOutside, &g, msg, mailbox.HashAnswer(t.ref))
+	if errors.Is(err, ErrGone) && g.Kind() == address.Process && s.cluster != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err) // it may be so new on another node that this one has not heard of it
+	}
+	if err != nil {
+		return err
+	}
+	wake, err := posted.Wait()
+	if wake != nil {
+		wake.Wake()
+	}
+	return err
+}
