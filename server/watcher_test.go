@@ -1,8 +1,11 @@
 package server
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -132,5 +135,38 @@ func TestProcessesWatch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNewNamesAreToldAtOnce holds that the others hear of a process, and of an exported name, with the next beat, or with
+// the one after it if that was under way.
+func TestNewNamesAreToldAtOnce(t *testing.T) {
+	n := startNodes(t, 2, Options{})[0]
+	beats := make(chan beat, 100)
+	watch := func(_ string, data []byte) bool {
+		var b beat
+		if data[0] == isBeat && json.Unmarshal(data[1:], &b) == nil {
+			beats <- b
+		}
+		return false
+	}
+	n.mesh.lose.Store(&watch)
+	for i := range 8 {
+		for len(beats) > 0 {
+			<-beats
+		}
+		name := fmt.Sprint("new", i)
+		told := func(b beat) []string { return b.Processes }
+		if i%2 == 0 {
+			handle(t, n.Server, name, HandlerFunc(func(context.Context, Message) error { return nil }))
+		} else {
+			told = func(b beat) []string { return b.Exported }
+			if err := n.Export(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if all := slices.Concat(told(expectOne(t, "a beat", beats)), told(expectOne(t, "another beat", beats))); !slices.Contains(all, name) {
+			t.Errorf("two beats tell of %q, not of %s", all, name)
+		}
 	}
 }
