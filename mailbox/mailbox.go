@@ -3,6 +3,7 @@ package mailbox
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type Mailbox struct {
 	bytes  int // of the bodies in queue
 	names  *names
 
+	spare   []byte   // while there is a reader, the body that went last, to be written over; nil for none
 	watched *watched // who is told of the mailbox's end; nil for nobody
 
 	last      uint64 // the newest message's Seq; 0 before the first
@@ -33,8 +35,8 @@ func New(l *Limits, epoch uint32, now time.Time) Mailbox {
 	return Mailbox{limits: l, epoch: epoch, asleep: now.UnixNano()}
 }
 
-// Append adds a message, whose Body must have passed [Limits.CheckBody] and [OneLine], and returns its cursor.
-// A message with a name (an idempotency key; the zero value for none) that was used within the window is accepted
+// Append adds a message, whose Body must have passed [Limits.CheckBody], and returns its cursor. It keeps a copy of
+// the body, on one line. A message with a name (an idempotency key; the zero value for none) that was used within the window is accepted
 // and not stored: stored is false. The errors are [ErrClosed] and [ErrFull].
 func (m *Mailbox) Append(msg Message, name NameHash, now time.Time) (c Cursor, stored bool, err error) {
 	if m.closed {
@@ -49,8 +51,23 @@ func (m *Mailbox) Append(msg Message, name NameHash, now time.Time) (c Cursor, s
 	m.remember(name, now)
 	m.last++
 	msg.Seq = m.last
+	msg.Body = m.copy(msg.Body)
+	OneLine(msg.Body)
 	m.push(msg)
 	return m.Cursor(m.last), true, nil
+}
+
+// maxSpare is the most bytes that are kept to be written over.
+const maxSpare = 4 << 10
+
+// copy takes the place of a body that has gone, unless that would keep much more than it fills.
+func (m *Mailbox) copy(body []byte) []byte {
+	if free := cap(m.spare); free < len(body) || free > 2*len(body)+64 {
+		return slices.Clone(body)
+	}
+	spare := m.spare
+	m.spare = nil
+	return append(spare, body...)
 }
 
 func (m *Mailbox) push(msg Message) {
@@ -103,7 +120,13 @@ func (m *Mailbox) mayDrop(seq uint64) bool {
 	return m.limits.Overflow == DropOldest || !m.held && seq <= m.delivered
 }
 
-func (m *Mailbox) dropOldest() { m.bytes -= len(m.queue.pop().Body) }
+func (m *Mailbox) dropOldest() {
+	body := m.queue.pop().Body
+	m.bytes -= len(body)
+	if m.asleep == 0 && cap(body) <= maxSpare {
+		m.spare = body[:0]
+	}
+}
 
 // expire removes the messages whose time is over.
 func (m *Mailbox) expire(now time.Time) {
@@ -124,7 +147,8 @@ func (m *Mailbox) expire(now time.Time) {
 }
 
 // After yields the messages after seq, oldest first. If some of those are gone it yields a [*GapError]
-// before them. The mailbox must not be used while it is iterated over.
+// before them. The mailbox must not be used while it is iterated over, and a body not when it changes again: it may be
+// written over once its message is gone.
 func (m *Mailbox) After(seq uint64, now time.Time) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		m.expire(now)
@@ -176,6 +200,9 @@ func (m *Mailbox) Hold(held bool) { m.held = held }
 // Start is the position of a reader without a cursor: after the last acknowledged message.
 func (m *Mailbox) Start() Cursor { return m.Cursor(m.acked) }
 
+// Newest returns the message that was appended last. There must be one.
+func (m *Mailbox) Newest() *Message { return m.queue.at(m.queue.count - 1) }
+
 // Last is the position after the newest message.
 func (m *Mailbox) Last() Cursor { return m.Cursor(m.last) }
 
@@ -189,7 +216,7 @@ func (m *Mailbox) Len() (messages, bytes int) { return m.queue.count, m.bytes }
 func (m *Mailbox) Wake() { m.asleep = 0 }
 
 // Sleep notes that the reader left.
-func (m *Mailbox) Sleep(now time.Time) { m.asleep = now.UnixNano() }
+func (m *Mailbox) Sleep(now time.Time) { m.asleep, m.spare = now.UnixNano(), nil }
 
 // Deadline returns when a sleeping mailbox expires; ok is false while it is awake.
 func (m *Mailbox) Deadline() (deadline time.Time, ok bool) {

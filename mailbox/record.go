@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/genbrowser/genbrowser/internal/pack"
@@ -400,7 +399,7 @@ func (m *Mailbox) applyAppended(r *Record, at time.Time) error {
 
 // keep queues a message that is known to fit.
 func (m *Mailbox) keep(msg Message) {
-	msg.Body = slices.Clone(msg.Body)
+	msg.Body = m.copy(msg.Body)
 	m.push(msg)
 }
 

@@ -248,7 +248,6 @@ func (n *node) takePost(r *pack.Reader) asked {
 	s := n.cluster.server
 	now := s.clock.now()
 	msg := record.Message
-	msg.Body = slices.Clone(msg.Body)
 	if ttl > 0 {
 		msg.Expires = now.Unix() + int64(ttl)
 	}

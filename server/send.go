@@ -148,8 +148,7 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 	if l.Kind >= mailbox.KindMonitor {
 		return s.request(ctx, g, l)
 	}
-	msg := mailbox.Message{Body: bytes.Clone(l.Body)}
-	mailbox.OneLine(msg.Body)
+	msg := mailbox.Message{Body: l.Body}
 	if l.TTL != 0 {
 		msg.Expires = now.Add(l.TTL).Unix()
 	}
@@ -168,6 +167,8 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 // place puts a message where it belongs, on whatever node.
 func (s *Server) place(ctx context.Context, g *address.Grant, msg mailbox.Message, name mailbox.NameHash) (Posted, error) {
 	if g.Kind() == address.Process {
+		msg.Body = bytes.Clone(msg.Body)
+		mailbox.OneLine(msg.Body)
 		return s.toProcess(ctx, string(g.Name()), msg, name)
 	}
 	posted, err := s.append(g.Mailbox(), msg, name, s.clock.now())
@@ -208,7 +209,7 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 		return Posted{}, ErrReplied
 	}
 	if b.log != nil {
-		return b.post(msg, name, at.Seq, stored), nil
+		return b.post(name, at.Seq, stored), nil
 	}
 	if stored {
 		b.server.counters.accepted[shardOf(b.id)].Add(1)
@@ -221,12 +222,11 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 
 // post has a message stored that was appended just now. One that is a repetition waits for all that came before,
 // for what it repeats may still be under way.
-func (b *box) post(msg mailbox.Message, name mailbox.NameHash, seq uint64, isNew bool) Posted {
+func (b *box) post(name mailbox.NameHash, seq uint64, isNew bool) Posted {
 	if !isNew {
 		return Posted{added: added{b, seq}, commit: b.log.newest()}
 	}
-	msg.Seq = seq
-	r := mailbox.Record{Type: mailbox.Appended, Mailbox: b.id, Message: msg, Name: name, Floor: b.mail.Floor()}
+	r := mailbox.Record{Type: mailbox.Appended, Mailbox: b.id, Message: *b.mail.Newest(), Name: name, Floor: b.mail.Floor()}
 	return Posted{added: added{b, seq}, commit: b.log.addFor(b, &r)}
 }
 

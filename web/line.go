@@ -1,9 +1,11 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/genbrowser/genbrowser/internal/jsonscan"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -13,7 +15,7 @@ import (
 
 // line is a message as it stands in a line of many.
 type line struct {
-	to     string
+	to     string // of the line's bytes, and good for no longer than these
 	letter server.Letter
 }
 
@@ -23,10 +25,11 @@ const lineDepth = 10_001
 // parseLine takes a line apart in one pass. A member that is unknown or comes twice is refused: what a typing
 // error meant, or which of two was meant, can't be known. The letter's name is set even if there is an error,
 // when it was read before.
-func parseLine(b []byte) (l line, err error) {
+func parseLine(l *line, b []byte) error {
+	*l = line{}
 	at := jsonscan.Space(b, 0)
 	if at >= len(b) || b[at] != '{' {
-		return l, malformedLine("want a JSON object")
+		return malformedLine("want a JSON object")
 	}
 	var seen []byte
 	var room [8]byte
@@ -35,39 +38,39 @@ func parseLine(b []byte) (l line, err error) {
 	for more := at >= len(b) || b[at] != '}'; more; {
 		name, value, err := jsonscan.Name(b, at)
 		if err != nil {
-			return l, malformedLine("not valid JSON")
+			return malformedLine("not valid JSON")
 		}
 		end, err := jsonscan.Value(b, value, lineDepth)
 		if err != nil {
-			return l, malformedLine("not valid JSON")
+			return malformedLine("not valid JSON")
 		}
 		member, known := members[string(name)]
 		if !known {
-			return l, malformedLine("unknown member " + string(name[:min(len(name), 40)]))
+			return malformedLine("unknown member " + string(name[:min(len(name), 40)]))
 		}
 		for _, s := range seen {
 			if s == member.index {
-				return l, malformedLine("member " + string(name) + " comes twice")
+				return malformedLine("member " + string(name) + " comes twice")
 			}
 		}
 		seen = append(seen, member.index)
-		if err := member.set(&l, b[value:end]); err != nil {
-			return l, err
+		if err := member.set(l, b[value:end]); err != nil {
+			return err
 		}
 		if at, more, err = jsonscan.Next(b, end, '}'); err != nil {
-			return l, malformedLine("not valid JSON")
+			return malformedLine("not valid JSON")
 		}
 		if !more && jsonscan.Space(b, at) != len(b) {
-			return l, malformedLine("want one JSON object a line")
+			return malformedLine("want one JSON object a line")
 		}
 	}
 	switch {
 	case l.to == "":
-		return l, malformedLine(`member "to" is missing`)
+		return malformedLine(`member "to" is missing`)
 	case l.letter.Body == nil:
-		return l, malformedLine(`member "body" is missing`)
+		return malformedLine(`member "body" is missing`)
 	}
-	return l, nil
+	return nil
 }
 
 type member struct {
@@ -77,7 +80,7 @@ type member struct {
 
 // members are those that a line may have, by their names as they stand in JSON.
 var members = map[string]member{
-	`"to"`:    text(0, func(l *line) *string { return &l.to }),
+	`"to"`:    {0, setTo},
 	`"body"`:  {1, func(l *line, value []byte) error { l.letter.Body = value; return nil }},
 	`"id"`:    text(2, func(l *line) *string { return &l.letter.Name }),
 	`"kind"`:  {3, setKind},
@@ -96,6 +99,16 @@ func text(index byte, field func(*line) *string) member {
 		}
 		return err
 	}}
+}
+
+// setTo does without a copy, since most addresses are known already.
+func setTo(l *line, value []byte) (err error) {
+	if value[0] == '"' && len(value) > 2 && bytes.IndexByte(value, '\\') < 0 {
+		l.to = unsafe.String(&value[1], len(value)-2)
+		return nil
+	}
+	l.to, err = unquote(value)
+	return err
 }
 
 func setKind(l *line, value []byte) error {

@@ -64,8 +64,9 @@ func (s *stream) fill(c *chunk) (more bool) {
 			more = true
 			return false
 		}
-		var gap *mailbox.GapError
-		if errors.As(err, &gap) {
+		if err != nil {
+			var gap *mailbox.GapError
+			errors.As(err, &gap) // it is nothing else
 			at.Seq += gap.Missing
 			c.gap(s.idPrefix, gap.Missing, at)
 			return true

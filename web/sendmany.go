@@ -85,6 +85,7 @@ type upload struct {
 	client  string // its address, where there are quotas
 
 	in      []byte          // read, and not yet taken for a line
+	next    line            // the one at hand; here, so that it is not allocated for each
 	taken   []taken         // lines that are not answered yet
 	out     []byte          // answers to write
 	awake   []server.Reader // to be woken
@@ -187,7 +188,8 @@ func (u *upload) line(line []byte) {
 		u.taken = append(u.taken, taken{err: &problem.Problem{Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes"}})
 		return
 	}
-	l, err := parseLine(line)
+	l := &u.next
+	err := parseLine(l, line)
 	var posted server.Posted
 	if err == nil && u.client != "" {
 		err = u.h.maySend(u.client, len(l.letter.Body))

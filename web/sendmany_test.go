@@ -376,7 +376,8 @@ func FuzzParseLine(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := parseLine(b)
+		var got line
+		err := parseLine(&got, b)
 		want, wantErr := referenceLine(b)
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("parseLine(%q) = %v, encoding/json says %v", b, err, wantErr)
