@@ -3,7 +3,7 @@ package address
 import (
 	"bytes"
 	"crypto/subtle"
-	
+
 	"hash/maphash"
 	"sync/atomic"
 )
