@@ -66,15 +66,23 @@ fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./mailbox -run '^$$' -fuzz FuzzParseRecord -fuzztime $${FUZZTIME:-20s}
 	go test ./internal/jsonscan -run '^$$' -fuzz FuzzValid -fuzztime $${FUZZTIME:-20s}
 
+# what bench/cluster.sh, as one server of bench/compare, is started with
+CLUSTER := bench/cluster.sh $(GENBROWSER_BIN) tmp/nats-server {dir} --listen=tcp4://127.0.0.1:8101
+
 compare: build ## the load of docs/performance.md beside nginx+nchan and a bare net/http server; ARGS="-n 1000 -b 32"
-	bench/compare.sh $(ARGS) -- $(GENBROWSER_BIN) serve --listen tcp4://127.0.0.1:8094
+	go run ./bench/compare -program $(GENBROWSER_BIN) $(ARGS)
 
-compare-durable: build ## the same load with and without --data; ARGS="rounds seconds"
-	bench/durable.sh $(GENBROWSER_BIN) $(ARGS)
+compare-durable: build ## the same load with and without --data; ARGS="-r 3 -s 4"
+	go run ./bench/compare -k "" -pin=false -w 64,256 -s 4 -idle 500ms \
+		-server "memory=$(GENBROWSER_BIN) serve" \
+		-server "always=$(GENBROWSER_BIN) serve --data {dir}" \
+		-server "interval=$(GENBROWSER_BIN) serve --data {dir} --sync interval" $(ARGS)
 
-compare-cluster: build ## the same load on one node and on three; ARGS="rounds seconds"
+compare-cluster: build ## the same load on one node and on three; ARGS="-r 3 -s 4"
 	go build -o tmp/nats-server github.com/nats-io/nats-server/v2
-	bench/cluster.sh $(GENBROWSER_BIN) tmp/nats-server $(ARGS)
+	go run ./bench/compare -k "" -pin=false -w 64,256 -s 4 -idle 500ms -settle 4s \
+		-server "one=$(CLUSTER)" \
+		-server "three=$(CLUSTER) --listen=tcp4://127.0.0.1:8102 --listen=tcp4://127.0.0.1:8103" $(ARGS)
 
 compare-rpc: ## calls and casts of peers beside net/rpc and gRPC; ARGS="-d 2s -rounds 3"
 	cd bench/rpc && go run . $(ARGS)
