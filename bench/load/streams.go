@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -89,7 +90,7 @@ func subscribe2(c net.Conn, raw []byte) (io.Reader, error) {
 	}
 	r.RequestURI, r.URL.Scheme, r.URL.Host = "", "https", r.Host
 	transport := &http.Transport{
-		DialTLS:           func(string, string) (net.Conn, error) { return c, nil },
+		DialTLSContext:    func(context.Context, string, string) (net.Conn, error) { return c, nil },
 		ForceAttemptHTTP2: true,
 	}
 	answer, err := transport.RoundTrip(r)
