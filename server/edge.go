@@ -3,10 +3,9 @@ package server
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/genbrowser/genbrowser/internal/pack"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -158,7 +157,7 @@ func (n *node) takeSubscribe(r *pack.Reader) {
 		return
 	}
 	e.pump() // before the answer: a long-poll that waits for nothing must find what is there
-	answer := appendCursor(appendConfig(nil, b.config), sub.Mailbox.Cursor)
+	answer := appendCursor(appendConfig(nil, b.config), sub.start)
 	n.answer(call, binary.AppendUvarint(answer, sub.Gap), nil)
 }
 
@@ -210,7 +209,7 @@ type farItem struct {
 }
 
 // subscribe begins to read a mailbox of the node.
-func (n *node) subscribe(id uuid.UUID, how Subscribing, sub *Subscription) error {
+func (n *node) subscribe(how Subscribing, sub *Subscription) error {
 	f := &farSubscription{node: n, reader: sub.reader}
 	n.mu.Lock()
 	n.newest++
@@ -219,7 +218,7 @@ func (n *node) subscribe(id uuid.UUID, how Subscribing, sub *Subscription) error
 	n.mu.Unlock()
 	sub.far = f
 	answer, err := n.ask(isSubscribe, func(b []byte) []byte {
-		b = append(binary.AppendUvarint(b, f.number), id[:]...)
+		b = append(binary.AppendUvarint(b, f.number), sub.id[:]...)
 		b = pack.AppendFlag(pack.AppendFlag(b, how.Hold), how.After != nil)
 		var after mailbox.Cursor
 		if how.After != nil {
@@ -229,10 +228,8 @@ func (n *node) subscribe(id uuid.UUID, how Subscribing, sub *Subscription) error
 	}).wait()
 	r := pack.Reader{Rest: answer}
 	if err == nil {
-		sub.Mailbox = n.cluster.server.describe(id, readConfig(&r))
-		sub.Mailbox.Cursor = readCursor(&r)
-		sub.Gap = r.Uint()
-		sub.at = sub.Mailbox.Cursor.Seq
+		sub.config, sub.start, sub.Gap = slices.Clone(readConfig(&r)), readCursor(&r), r.Uint()
+		sub.at = sub.start.Seq
 		if r.Failed {
 			err = ErrUnavailable
 		}

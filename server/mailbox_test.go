@@ -327,7 +327,7 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	sub, _ := subscribe(t, s, own, Subscribing{})
-	if got := string(sub.Mailbox.Config); got != `"own"` {
+	if got := string(sub.Mailbox().Config); got != `"own"` {
 		t.Errorf("config after a resume = %s, want its own", got)
 	}
 }

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"encoding/json"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -25,9 +28,12 @@ type Subscribing struct {
 
 // Subscription is one reader's hold on a mailbox. One goroutine at a time may use it.
 type Subscription struct {
-	Mailbox Mailbox // its Cursor is where reading begins
-	Gap     uint64  // messages that are missing there
+	Gap uint64 // messages that are missing where reading begins
 
+	server *Server
+	id     uuid.UUID
+	config json.RawMessage
+	start  mailbox.Cursor // where reading began
 	box    *box
 	far    *farSubscription // instead of box, if another node owns it
 	reader Reader
@@ -50,15 +56,15 @@ func (s *Server) Subscribe(g *address.Grant, how Subscribing, r Reader) (*Subscr
 		sub, err = s.attach(b, how, r)
 		return err
 	}, func(n *node) error {
-		sub = &Subscription{reader: r, hold: how.Hold}
-		return n.subscribe(g.Mailbox(), how, sub)
+		sub = &Subscription{server: s, id: g.Mailbox(), reader: r, hold: how.Hold}
+		return n.subscribe(how, sub)
 	})
 	return sub, err
 }
 
 // attach makes r the reader of a mailbox of this node.
 func (s *Server) attach(b *box, how Subscribing, r Reader) (*Subscription, error) {
-	sub := &Subscription{Mailbox: s.describe(b.id, b.config), box: b, reader: r, hold: how.Hold}
+	sub := &Subscription{server: s, id: b.id, config: b.config, box: b, reader: r, hold: how.Hold}
 	before, err := sub.attach(how.After)
 	if err != nil {
 		return nil, err
@@ -90,7 +96,7 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 		}
 		from = *after
 	}
-	sub.Mailbox.Cursor, sub.at = from, from.Seq
+	sub.start, sub.at = from, from.Seq
 	sub.Gap = b.mail.Gap(from.Seq)
 	if after != nil && !sub.hold {
 		b.ack(from.Seq)
@@ -103,9 +109,17 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	return before, nil
 }
 
+// Mailbox describes the mailbox, with the cursor where reading began. It mints, so that a subscription, which may last
+// for days, keeps no texts.
+func (sub *Subscription) Mailbox() Mailbox {
+	m := sub.server.describe(sub.id, sub.config)
+	m.Cursor = sub.start
+	return m
+}
+
 // Cursor is the position after the last message that was delivered.
 func (sub *Subscription) Cursor() mailbox.Cursor {
-	return mailbox.Cursor{Epoch: sub.Mailbox.Cursor.Epoch, Seq: sub.at}
+	return mailbox.Cursor{Epoch: sub.start.Epoch, Seq: sub.at}
 }
 
 // Read calls f with each message after the last delivered one, or first with a [*mailbox.GapError], until f

@@ -47,7 +47,8 @@ type stream struct {
 	closed    bool
 	stillborn bool // cut before it began
 	wrote     time.Time
-	users     int // goroutines that use the wire
+	watched   bool // hangups tells when its client goes
+	users     int  // goroutines that use the wire, and hangups
 }
 
 // stream answers a GET with a stream.
@@ -90,7 +91,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		if conn := hijack(w); conn != nil {
 			sock := newSocket(conn, h.sendBuffer)
 			s.begin(sock, append(responseHead(header), first...))
-			go s.park(sock)
+			s.attend(sock)
 			return
 		}
 	}
@@ -126,6 +127,15 @@ func (s *stream) begin(w wire, first []byte) {
 	}
 	s.pump()
 	s.schedule(time.Now())
+}
+
+// attend sees to it that the stream ends when its client goes.
+func (s *stream) attend(sock *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watched = !s.closed && s.h.streams.hangups.watch(s, sock); !s.watched {
+		go s.park(sock)
+	}
 }
 
 // park waits until the client goes. What it sends is not looked at: a reader of events has nothing to say.
@@ -181,7 +191,13 @@ func (s *stream) close() {
 	s.rest = nil
 	s.h.beats.Stop(&s.beat)
 	s.sub.Close() // first, so that nobody wakes a stream that is being closed
+	if s.watched {
+		s.h.streams.hangups.forget(s, s.wire.(*socket))
+	}
 	s.wire.close()
+	if s.watched {
+		s.left()
+	}
 }
 
 // cut closes the stream, whatever is left to write.
@@ -198,10 +214,13 @@ func (s *stream) cut() {
 // leave notes that a goroutine does not use the stream any more; the last one forgets it.
 func (s *stream) leave() {
 	s.mu.Lock()
-	s.users--
-	last := s.users == 0
-	s.mu.Unlock()
-	if last {
+	defer s.mu.Unlock()
+	s.left()
+}
+
+// left is leave with mu held.
+func (s *stream) left() {
+	if s.users--; s.users == 0 {
 		s.h.streams.remove(s)
 	}
 }

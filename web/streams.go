@@ -17,6 +17,8 @@ type streams struct {
 	done  chan struct{} // stops the heartbeats
 	beats sync.WaitGroup
 
+	hangups *hangups
+
 	perClient int // at most; 0: any number
 
 	mu    sync.Mutex
@@ -25,11 +27,15 @@ type streams struct {
 	empty chan struct{}  // made by finish, closed when there is none
 }
 
-func (s *streams) start(w *wheel.Wheel[*stream], perClient int) {
+func (s *streams) start(w *wheel.Wheel[*stream], perClient int) (err error) {
+	if s.hangups, err = newHangups(); err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
 	s.perClient, s.of = perClient, make(map[string]int)
 	s.all = make(map[*stream]struct{})
 	s.done = make(chan struct{})
 	s.beats.Go(func() { w.Run(s.done, (*stream).heartbeat) })
+	return nil
 }
 
 // add returns why the stream may not begin.
@@ -106,5 +112,6 @@ func (s *streams) finish(ctx context.Context) error {
 	}
 	close(s.done)
 	s.beats.Wait()
+	s.hangups.close()
 	return err
 }
