@@ -83,18 +83,22 @@ func run(ctx context.Context) error {
 	}
 	var all []variant
 	for _, kind := range strings.Fields(*kinds) {
+		addr, err := lab.FreeAddr()
+		if err != nil {
+			return err
+		}
 		switch kind {
 		case "nchan":
-			v, err := nchan(dir)
+			v, err := nchan(dir, addr)
 			if err != nil {
 				fmt.Println("without nchan:", err)
 				continue
 			}
 			all = append(all, v)
 		case "floor":
-			all = append(all, variant{name: kind, kind: kind, command: []string{filepath.Join(dir, "floor")}, addrs: []string{"127.0.0.1:8090"}})
+			all = append(all, variant{name: kind, kind: kind, command: []string{filepath.Join(dir, "floor"), "-addr", addr}, addrs: []string{addr}})
 		case "genbrowser":
-			all = append(all, genBrowser(kind, append([]string{*program, "serve"}, flag.Args()...)))
+			all = append(all, genBrowser(kind, append([]string{*program, "serve"}, flag.Args()...), addr))
 		default:
 			return fmt.Errorf("-k %s; want nchan, floor, genbrowser", kind)
 		}
@@ -104,7 +108,11 @@ func run(ctx context.Context) error {
 		if !found || strings.ContainsAny(name, " /") || len(strings.Fields(command)) == 0 {
 			return fmt.Errorf("-server %q; want name=command", s)
 		}
-		all = append(all, genBrowser(name, strings.Fields(command)))
+		addr, err := lab.FreeAddr()
+		if err != nil {
+			return err
+		}
+		all = append(all, genBrowser(name, strings.Fields(command), addr))
 	}
 
 	var t table

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"os"
@@ -18,8 +19,8 @@ type variant struct {
 	tls     bool
 }
 
-// genBrowser is GenBrowser by its command. It is reached where its --listen flags say; without any, it is given one.
-func genBrowser(name string, command []string) variant {
+// genBrowser is GenBrowser by its command. It is reached where its --listen flags say; without any, it is given spare.
+func genBrowser(name string, command []string, spare string) variant {
 	v := variant{name: name, kind: "genbrowser", command: command}
 	for i, arg := range command {
 		url, found := strings.CutPrefix(arg, "--listen=")
@@ -33,8 +34,8 @@ func genBrowser(name string, command []string) variant {
 		}
 	}
 	if v.addrs == nil {
-		v.addrs = []string{"127.0.0.1:8094"}
-		v.command = append(v.command, "--listen=tcp4://127.0.0.1:8094")
+		v.addrs = []string{spare}
+		v.command = append(v.command, "--listen=tcp4://"+spare)
 	}
 	return v
 }
@@ -52,7 +53,7 @@ func (v *variant) commandIn(dir string) []string {
 var nchanConf []byte
 
 // nchan is nginx with nchan, or why there is none.
-func nchan(dir string) (variant, error) {
+func nchan(dir, addr string) (variant, error) {
 	const modules = "/usr/lib/nginx/modules"
 	nginx, err := exec.LookPath("nginx")
 	if err == nil {
@@ -68,8 +69,8 @@ func nchan(dir string) (variant, error) {
 	if err := os.Symlink(modules, filepath.Join(dir, "modules")); err != nil {
 		return variant{}, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "nchan.conf"), nchanConf, 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "nchan.conf"), bytes.ReplaceAll(nchanConf, []byte("127.0.0.1:8091"), []byte(addr)), 0o666); err != nil {
 		return variant{}, err
 	}
-	return variant{name: "nchan", kind: "nchan", command: []string{nginx, "-p", dir, "-c", "nchan.conf"}, addrs: []string{"127.0.0.1:8091"}}, nil
+	return variant{name: "nchan", kind: "nchan", command: []string{nginx, "-p", dir, "-c", "nchan.conf"}, addrs: []string{addr}}, nil
 }

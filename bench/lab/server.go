@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,8 +15,9 @@ import (
 
 // Server is a server that runs in a process of its own.
 type Server struct {
-	cmd *exec.Cmd
-	log bytes.Buffer // what it printed; to be read after it ended
+	cmd   *exec.Cmd
+	log   bytes.Buffer // what it printed; to be read after it ended
+	ended chan struct{}
 }
 
 // On is the command of a program that has one core for itself.
@@ -25,25 +27,44 @@ func On(ctx context.Context, core string, command ...string) *exec.Cmd {
 	return cmd
 }
 
-// Start runs a server, and returns once it takes connections at all addresses. It is terminated when ctx is done.
+// FreeAddr is an address of this machine where nobody listens.
+func FreeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// Start runs a server, and returns once it takes connections at all addresses. It is terminated when its context is done.
 func Start(cmd *exec.Cmd, addrs ...string) (*Server, error) {
-	s := &Server{cmd: cmd}
+	s := &Server{cmd: cmd, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	go func() {
+		cmd.Wait()
+		close(s.ended)
+	}()
 	for _, addr := range addrs {
-		if err := waitFor(addr); err != nil {
+		if err := s.waitFor(addr); err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, s.Stop())
 		}
 	}
 	return s, nil
 }
 
-func waitFor(addr string) error {
+func (s *Server) waitFor(addr string) error {
 	for tries := 0; ; tries++ {
+		select {
+		case <-s.ended:
+			return errors.New("the server ended")
+		case <-time.After(100 * time.Millisecond):
+		}
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			return c.Close()
@@ -51,7 +72,6 @@ func waitFor(addr string) error {
 		if tries == 100 {
 			return err
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -61,7 +81,7 @@ func (s *Server) ID() int { return s.cmd.Process.Pid }
 // Stop terminates the server, and returns the last lines that it printed.
 func (s *Server) Stop() string {
 	s.cmd.Cancel()
-	s.cmd.Wait()
+	<-s.ended
 	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-5):], "\n")
 }

@@ -7,11 +7,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,7 +121,7 @@ func (r *requests) send(to []int, payloads [][]byte) (int, error) {
 	if _, err := r.Write(request); err != nil {
 		return 0, err
 	}
-	code, err := readAnswer(r.answers)
+	code, err := lab.ReadAnswer(r.answers)
 	if err != nil || code/100 != 2 {
 		return 0, err
 	}
@@ -162,47 +160,4 @@ func (u *uploads) send(to []int, payloads [][]byte) (accepted int, err error) {
 		}
 	}
 	return accepted, nil
-}
-
-// readAnswer reads a response and returns its status. It does less than net/http, for the load shares its core with
-// a thousand readers.
-func readAnswer(br *bufio.Reader) (int, error) {
-	line, err := br.ReadSlice('\n')
-	if err != nil {
-		return 0, err
-	}
-	code, _ := strconv.Atoi(string(line[9:12]))
-	length, chunked := 0, false
-	for {
-		l, err := br.ReadSlice('\n')
-		if err != nil {
-			return 0, err
-		}
-		if len(l) <= 2 {
-			break
-		}
-		if len(l) > 16 && bytes.EqualFold(l[:15], []byte("content-length:")) {
-			length, _ = strconv.Atoi(strings.TrimSpace(string(l[15:])))
-		}
-		if len(l) > 18 && bytes.EqualFold(l[:18], []byte("transfer-encoding:")) {
-			chunked = true
-		}
-	}
-	if chunked {
-		for {
-			l, err := br.ReadSlice('\n')
-			if err != nil {
-				return 0, err
-			}
-			k, _ := strconv.ParseInt(strings.TrimSpace(string(l)), 16, 64)
-			if _, err := io.CopyN(io.Discard, br, k+2); err != nil {
-				return 0, err
-			}
-			if k == 0 {
-				return code, nil
-			}
-		}
-	}
-	_, err = io.CopyN(io.Discard, br, int64(length))
-	return code, err
 }

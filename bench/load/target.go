@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+
+	"github.com/genbrowser/genbrowser/bench/lab"
 )
 
 // target knows how one server names mailboxes, subscribes and publishes.
@@ -39,14 +41,7 @@ func pick(kind string) (target, error) {
 }
 
 func request(method, path, headers string, body []byte) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n%s", method, path, *addr, headers)
-	if body != nil {
-		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
-	}
-	b.WriteString("\r\n")
-	b.Write(body)
-	return b.Bytes()
+	return lab.Request(method, path, "Host: "+*addr+"\r\n"+headers, body)
 }
 
 // nchan is nginx with ../compare/nchan.conf.
