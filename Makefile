@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The program that the tests of the TypeScript client and of the pages start.
 export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
 
-.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster compare-rpc bench build fuzz soak
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster compare-rpc bench bench-go bench-growth bench-storm build fuzz soak
 
 help: ## show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -87,8 +87,26 @@ compare-cluster: build ## the same load on one node and on three; ARGS="-r 3 -s 
 compare-rpc: ## calls and casts of peers beside net/rpc and gRPC; ARGS="-d 2s -rounds 3"
 	cd bench/rpc && go run . $(ARGS)
 
-bench: ## Go's benchmarks
-	go test -run '^$$' -bench . -benchmem ./address ./mailbox/... ./internal/... ./server ./web
+bench: bench-go ## all that is measured, in a short form: five minutes
+	$(MAKE) --no-print-directory compare ARGS="-s 2 -r 1"
+	$(MAKE) --no-print-directory compare ARGS="-s 2 -r 1 -k genbrowser -b 32"
+	$(MAKE) --no-print-directory compare ARGS="-s 2 -r 1 -k genbrowser -b 32 -load -one"
+	$(MAKE) --no-print-directory compare ARGS="-s 2 -r 1 -k genbrowser -b 32 -load -upload"
+	$(MAKE) --no-print-directory compare ARGS="-s 5 -r 1 -load '-rate 2000'"
+	$(MAKE) --no-print-directory bench-growth ARGS="-s 2 -r 1"
+	$(MAKE) --no-print-directory bench-storm
+	@echo "One short round says little. The long forms: make bench-go BENCHTIME=1s; make compare ARGS=\"-r 5\" and so on,"
+	@echo "as docs/performance.md says; make bench-growth; compare-durable, compare-cluster, compare-rpc; make soak"
+
+bench-go: ## each step of a message's way, with Go's benchmarks; BENCHTIME=1s
+	go test -run '^$$' -bench . $(if $(BENCHTIME),,-skip Sleeping) -benchmem -benchtime $(or $(BENCHTIME),100ms) ./address ./mailbox/... ./internal/... ./server ./web
+
+bench-growth: build ## what messages and idle streams cost among 1,000, 5,000 and 18,000 streams, beside nchan
+	go run ./bench/compare -program $(GENBROWSER_BIN) -k "nchan genbrowser" -n 1000,5000,18000 $(ARGS)
+
+bench-storm: build ## 10,000 clients that come back at once while others send; ARGS="-rate 2000 -- --backlog 100"
+	go build -o tmp/storm ./bench/storm
+	GOMAXPROCS=1 taskset -c 1 tmp/storm -program $(GENBROWSER_BIN) $(ARGS)
 
 image: ## the container image, with docker, podman or buildah
 	@if docker info >/dev/null 2>&1; then docker build -t genbrowser .; \

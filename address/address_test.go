@@ -395,27 +395,3 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkVerify(b *testing.B) {
-	ring := testRing(b, secretA)
-	addr, _ := ring.MailboxKey(uuid.New()).Address()
-	text := addr.String()
-	b.ReportAllocs()
-	var g Grant
-	for b.Loop() {
-		if err := ring.Verify(&g, text); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkMint(b *testing.B) {
-	ring := testRing(b, secretA)
-	id := uuid.New()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := ring.MailboxKey(id).Address(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

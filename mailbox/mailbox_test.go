@@ -348,21 +348,3 @@ func FuzzParseCursor(f *testing.F) {
 		}
 	})
 }
-
-// BenchmarkAppend shows that what waits does not matter.
-func BenchmarkAppend(b *testing.B) {
-	body := []byte(`{"n":1}`)
-	for _, waiting := range []int{0, 10, 1000, 100_000} {
-		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
-			m := newMailbox(b, Limits{Backlog: waiting + 1, BacklogBytes: 1 << 30})
-			for range waiting {
-				m.Append(Message{Body: body}, NameHash{}, start)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				m.Append(Message{Body: body}, NameHash{}, start)
-				m.Ack(m.floor + 1)
-			}
-		})
-	}
-}

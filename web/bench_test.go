@@ -91,3 +91,38 @@ func BenchmarkPump(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPumpChunk is 32 messages that wait together, in one write to a connected socket.
+func BenchmarkPumpChunk(b *testing.B) {
+	s := benchSite(b)
+	o := s.connected()
+	l := server.Letter{Body: []byte(`{"p":"` + strings.Repeat("x", 192) + `"}`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		var reader server.Reader
+		for range 32 {
+			posted, err := s.office.Post(o.Address, &l)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if r, _ := posted.Wait(); r != nil {
+				reader = r
+			}
+		}
+		reader.Wake()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*32), "ns/message")
+}
+
+// BenchmarkParseLine takes a line of many apart.
+func BenchmarkParseLine(b *testing.B) {
+	text := []byte(`{"to":"gba_AfoBD4-tW9nLRp-hZXCGdyiVDgEBD1Xls4V6dwkoh4FS4kyqDXY","body":{"p":"` + strings.Repeat("x", 192) + `"}}`)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	var l line
+	for b.Loop() {
+		if err := parseLine(&l, text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

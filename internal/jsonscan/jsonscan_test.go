@@ -74,21 +74,3 @@ func FuzzValid(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkValid(b *testing.B) {
-	body := []byte(`{"t":1732170000000000000,"p":"` + strings.Repeat("x", 160) + `"}`)
-	b.Run("here", func(b *testing.B) {
-		for b.Loop() {
-			if Valid(body, 512) != nil {
-				b.Fatal()
-			}
-		}
-	})
-	b.Run("encoding-json", func(b *testing.B) {
-		for b.Loop() {
-			if !reference(body) {
-				b.Fatal()
-			}
-		}
-	})
-}
