@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/genbrowser/genbrowser/bench/lab"
@@ -37,7 +38,7 @@ type options struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
@@ -59,7 +60,7 @@ func run(ctx context.Context) error {
 	load := flag.String("load", "", "further flags of bench/load")
 	kinds := flag.String("k", "nchan floor genbrowser", "what to compare, of these")
 	program := flag.String("program", "tmp/genbrowser", "the program, for genbrowser")
-	flag.Func("server", "another GenBrowser, as `\"name=command flags\"`; {dir} in it is an empty directory for each run. May be repeated", func(s string) error {
+	flag.Func("server", "another GenBrowser, as `\"name=command flags\"`; {dir} in it is an empty directory for each run, {addr} an address to listen at. May be repeated", func(s string) error {
 		servers = append(servers, s)
 		return nil
 	})

@@ -19,8 +19,12 @@ type variant struct {
 	tls     bool
 }
 
-// genBrowser is GenBrowser by its command. It is reached where its --listen flags say; without any, it is given spare.
+// genBrowser is GenBrowser by its command, in which {addr} stands for the spare address. It is reached where its
+// --listen flags say; without any, it is given the spare one.
 func genBrowser(name string, command []string, spare string) variant {
+	for i, arg := range command {
+		command[i] = strings.ReplaceAll(arg, "{addr}", spare)
+	}
 	v := variant{name: name, kind: "genbrowser", command: command}
 	for i, arg := range command {
 		url, found := strings.CutPrefix(arg, "--listen=")

@@ -13,6 +13,7 @@ func TestGenBrowser(t *testing.T) {
 		tls              bool
 	}{
 		{"gb serve", "gb serve --listen=tcp4://127.0.0.1:8094", []string{"127.0.0.1:8094"}, false},
+		{"gb serve --listen=tls://{addr}", "gb serve --listen=tls://127.0.0.1:8094", []string{"127.0.0.1:8094"}, true},
 		{"gb serve --listen tls://127.0.0.1:1 --data {dir}/data", "gb serve --listen tls://127.0.0.1:1 --data /x/data", []string{"127.0.0.1:1"}, true},
 		{"two.sh --listen=tcp4://127.0.0.1:1 --listen=tcp4://127.0.0.1:2", "two.sh --listen=tcp4://127.0.0.1:1 --listen=tcp4://127.0.0.1:2",
 			[]string{"127.0.0.1:1", "127.0.0.1:2"}, false},
