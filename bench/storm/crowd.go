@@ -21,6 +21,7 @@ type crowd struct {
 	received atomic.Int64 // messages, each counted once
 	failed   atomic.Int64 // tries to come back
 	accepted int64        // messages, of which each must come
+	faults   chan error   // what a client read and must not have
 
 	returned  time.Time      // when all could come back
 	waitingTo int            // the number of the last message that waits for each
@@ -28,7 +29,7 @@ type crowd struct {
 }
 
 func newCrowd(n int) *crowd {
-	c := &crowd{clients: make([]client, n)}
+	c := &crowd{clients: make([]client, n), faults: make(chan error, 1)}
 	for i := range c.clients {
 		c.clients[i].i = i
 	}
@@ -68,7 +69,10 @@ func (c *crowd) read(cl *client, events *bufio.Reader) {
 			}
 			m, isNew, err := cl.take(&e)
 			if err != nil {
-				fmt.Println(err)
+				select {
+				case c.faults <- err:
+				default: // the first one is enough
+				}
 				return
 			}
 			if !isNew {
@@ -152,6 +156,8 @@ func (c *crowd) comeBack(patience time.Duration) error {
 	select {
 	case <-done:
 		return nil
+	case err := <-c.faults:
+		return err
 	case <-time.After(patience):
 		return fmt.Errorf("not all clients came back within %v, after %d tries that failed", patience, c.failed.Load())
 	}
@@ -207,5 +213,10 @@ func (c *crowd) verdict() error {
 	if lost != 0 || doubled != 0 {
 		return fmt.Errorf("%d messages lost, %d doubled", lost, doubled)
 	}
-	return nil
+	select {
+	case err := <-c.faults:
+		return err
+	default:
+		return nil
+	}
 }

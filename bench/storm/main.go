@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -46,6 +47,9 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	if *n < *w {
+		return errors.New("-n: fewer clients than workers that send")
+	}
 	var err error
 	if *addr == "" {
 		if *addr, err = lab.FreeAddr(); err != nil {
@@ -62,7 +66,6 @@ func run(ctx context.Context) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	defer c.cut()
 	out, err := startSenders(ctx, c)
 	if err != nil {
 		return err
