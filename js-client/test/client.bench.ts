@@ -1,69 +1,85 @@
-// What the client adds to each message: taking a stream apart, parsing its JSON, handing it to the program.
-import { start } from 'gen-browser';
-import { bench, describe, inject } from 'vitest';
+// What the client itself costs: bytes of a stream in, messages out, and the other way, with no network.
+import { createParser as createTheirs } from 'eventsource-parser';
 import { createParser } from '../src/events.js';
+import { compare, processorTime } from './harness/compare.js';
+import { MESSAGE } from './harness/message.js';
+import { Counter, ours, parserLoop, type Read } from './harness/readers.js';
 
-const COUNT = 1_000;
+const COUNT = 5_000;
+const ROUNDS = 40;
 
-const body = JSON.stringify({
-  from: 'gba_'.padEnd(55, 'x'),
-  type: 'chat',
-  text: 'Hello, world! '.repeat(5),
-});
 const events = Array.from(
   { length: COUNT },
-  (_, n) => `id: 5f3a9c1b.${n + 1}\ndata: ${body}\n\n`,
+  (_, n) => `id: 5f3a9c1b.${n + 1}\ndata: ${JSON.stringify(MESSAGE)}\n\n`,
 ).join('');
 
-describe(`${COUNT} messages of ${body.length} bytes`, () => {
-  bench('taken apart, in pieces of 16 KiB', () => {
-    let seen = 0;
-    const feed = createParser(() => seen++);
-    for (let at = 0; at < events.length; at += 16_384) feed(events.slice(at, at + 16_384));
-    if (seen != COUNT) throw new Error(`${seen} events`);
-  });
+function apart(create: (onEvent: () => void) => (piece: string) => void) {
+  return () =>
+    processorTime(COUNT, async () => {
+      let seen = 0;
+      const feed = create(() => seen++);
+      for (let at = 0; at < events.length; at += 16_384) feed(events.slice(at, at + 16_384));
+      if (seen != COUNT) throw new Error(`${seen} events`);
+    });
+}
 
-  bench('from the bytes of a stream to a handler', () => receiveAll(16_384));
-
-  bench('the same, in pieces of 100 bytes', () => receiveAll(100));
+compare('taken apart, in pieces of 16 KiB', {
+  rounds: ROUNDS,
+  unit: 'µs',
+  variants: {
+    'eventsource-parser': apart(onEvent => createTheirs({ onEvent }).feed),
+    ours: apart(createParser),
+  },
 });
 
-/** A whole client, on a fetch that has the stream in memory. */
-async function receiveAll(piece: number): Promise<void> {
-  const init = {
-    address: 'gba_x',
-    key: 'gbk_x',
-    cursor: '5f3a9c1b.0',
-    config: null,
-    heartbeat: 15_000,
-  };
-  const limits = { body: 65_536, backlog: 1_000_000, backlogBytes: 1e9 };
-  const text = `id: 5f3a9c1b.0\nevent: init\ndata: ${JSON.stringify({ ...init, limits })}\n\n${events}`;
-  const bytes = new TextEncoder().encode(text);
-  const fetcher = async (_: unknown, { method }: RequestInit = {}) => {
-    if (method == 'DELETE') return new Response(null, { status: 204 });
+const init = {
+  address: 'gba_AfoBD4-tW9nLRp-hZXCGdyiVDgEBD1Xls4V6dwkoh4FS4kyqDXY',
+  key: 'gbk_x',
+  cursor: '5f3a9c1b.0',
+  config: null,
+  heartbeat: 15_000,
+  limits: { body: 65_536, backlog: 1_000_000, backlogBytes: 1e9 },
+};
+const bytes = new TextEncoder().encode(
+  `id: 5f3a9c1b.0\nevent: init\ndata: ${JSON.stringify(init)}\n\n${events}`,
+);
+
+/** A server in memory, that streams the events in pieces of this size. */
+function fake(size: number): typeof fetch {
+  return async (_, { method } = {}) => {
+    if (method) return new Response(null, { status: 202 });
     let at = 0;
     const stream = new ReadableStream<Uint8Array>({
       pull(controller) {
-        if (at < bytes.length) controller.enqueue(bytes.subarray(at, at + piece));
-        at += piece;
-        return at < bytes.length + piece ? undefined : new Promise(() => {});
+        if (at < bytes.length) controller.enqueue(bytes.subarray(at, at + size));
+        at += size;
+        return at < bytes.length + size ? undefined : new Promise(() => {});
       },
     });
     return new Response(stream, { headers: { 'content-type': 'text/event-stream' } });
   };
-  const client = await start('http://bench', { fetch: fetcher as typeof fetch });
-  let left = COUNT;
-  await new Promise<void>(resolve => client.mailbox.handle(() => --left || resolve()));
-  await client.close();
 }
 
-describe('with the real server', () => {
-  const client = start(inject('server'));
+/** A whole client, from the bytes of a stream to a handler. */
+function received(read: Read, size: number) {
+  return async () => {
+    const counter = new Counter();
+    const took = await processorTime(COUNT, async () => {
+      await counter.open(read, 'http://bench', fake(size));
+      await counter.reaches(COUNT);
+    });
+    await counter.reader?.close();
+    return took;
+  };
+}
 
-  bench('a message there and back', async () => {
-    const { address, mailbox, send } = await client;
-    await send(address, body);
-    await mailbox.receive();
+for (const [size, title] of [
+  [16_384, 'pieces of 16 KiB'],
+  [220, 'a piece for each message'],
+] as const) {
+  compare(`from the bytes of a stream to a handler, ${title}`, {
+    rounds: ROUNDS,
+    unit: 'µs',
+    variants: { 'fetch and eventsource-parser': received(parserLoop, size), ours: received(ours, size) },
   });
-});
+}

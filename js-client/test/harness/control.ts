@@ -10,7 +10,16 @@ interface Command {
   readonly do: string;
   readonly url?: string;
   readonly flags?: readonly string[];
+  readonly blast?: Blast;
   readonly mode?: Record<string, unknown>;
+}
+
+/** Messages for a benchmark, so many a request; the next request begins when the last was answered. */
+export interface Blast {
+  readonly to: string;
+  readonly body: unknown;
+  readonly count: number;
+  readonly batch: number;
 }
 
 const js = 'text/javascript';
@@ -26,9 +35,10 @@ export async function startControl(): Promise<{ url: string; close(): Promise<vo
   files.set('/client.global.js', file('dist/client.global.js'));
   files.set('/suite.js', bundled('./page.ts'));
   files.set('/worker.js', bundled('./worker.ts'));
+  files.set('/bench-page.js', bundled('./bench-page.ts'));
   files.set('/vectors.json', file('../address/testdata/vectors.json'));
 
-  async function obey({ do: what, url = '', flags = [], mode = {} }: Command): Promise<unknown> {
+  async function obey({ do: what, url = '', flags = [], mode = {}, blast }: Command): Promise<unknown> {
     const program = programs.get(url);
     const proxy = proxies.get(url);
     switch (what) {
@@ -62,6 +72,8 @@ export async function startControl(): Promise<{ url: string; close(): Promise<vo
         return proxy?.count();
       case 'count':
         return proxy?.count();
+      case 'blast':
+        return blast && send(url, blast);
       default:
         throw new Error(`There is no command ${what}`);
     }
@@ -115,4 +127,19 @@ function bundle(entry: string): Promise<string> {
     bundles.get(entry) ?? build(options).then(result => result.outputFiles?.[0]?.text ?? '');
   bundles.set(entry, done);
   return done;
+}
+
+async function send(url: string, { to, body, count, batch }: Blast): Promise<void> {
+  const line = `${JSON.stringify({ to, body })}\n`;
+  for (let left = count; left; ) {
+    const answer = await fetch(`${url}/_gb/send`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: line.repeat(Math.min(batch, left)),
+    });
+    const results = (await answer.text()).match(/"status":(202|429)/g);
+    if (!results) throw new Error(`The messages were refused with ${answer.status}`);
+    // What a full mailbox refused is sent again.
+    left -= results.filter(result => result.endsWith('202')).length;
+  }
 }
