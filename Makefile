@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The program that the tests of the TypeScript client and of the pages start.
 export GENBROWSER_BIN := $(CURDIR)/tmp/genbrowser
 
-.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster compare-rpc bench bench-go bench-growth bench-storm build fuzz soak
+.PHONY: help playground test lint test-go portable deps generated test-js test-e2e image compare compare-durable compare-cluster compare-rpc bench bench-go bench-growth bench-storm bench-js build fuzz soak
 
 help: ## show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -107,6 +107,9 @@ bench-growth: build ## what messages and idle streams cost among 1,000, 5,000 an
 bench-storm: build ## 10,000 clients that come back at once while others send; ARGS="-rate 2000 -- --backlog 100"
 	go build -o tmp/storm ./bench/storm
 	GOMAXPROCS=1 taskset -c 1 tmp/storm -program $(GENBROWSER_BIN) $(ARGS)
+
+bench-js: build ## the TypeScript client beside EventSource, on Node and in Chromium: five minutes
+	npm run --silent bench
 
 image: ## the container image, with docker, podman or buildah
 	@if docker info >/dev/null 2>&1; then docker build -t genbrowser .; \

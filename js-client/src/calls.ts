@@ -110,6 +110,7 @@ export function createCalls(wire: Wire, self: () => Address): Calls {
 
     take(envelope) {
       const { kind, ref = '' } = envelope;
+      if (kind == 'message') return false;
       const answers = /^(reply|failure|down)$/.test(kind);
       // That of another's link is the program's.
       if (!answers && !(kind == 'exited' && ref.startsWith(mine))) return false;

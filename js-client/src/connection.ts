@@ -5,7 +5,7 @@ import { poll, WAIT } from './poll.js';
 import { after, pause, type Wire } from './request.js';
 import { stream } from './stream.js';
 import type { Bye, Init, Listener } from './transport.js';
-import type { Closed, ClosedReason, Envelope, Status } from './types.js';
+import type { Closed, ClosedReason, Status } from './types.js';
 
 /** How many milliseconds a server has to answer, or a stream to begin, at the first and the second attempt. */
 const OPEN_WITHIN = 4_000;
@@ -84,13 +84,17 @@ export function connect(
     let delivered = false;
     let heldBack = false;
     let stopWatch = () => {};
-    const watch = (ms: number, late: () => void) => {
-      stopWatch();
-      stopWatch = after(ms, late);
+    // One timer, that looks when something last came: a new one for each piece is a tenth of a message's cost.
+    const watchSilence = () => {
+      const most = polling ? WAIT + OPEN_WITHIN : MUTE * heartbeat;
+      // The clock may be set back meanwhile.
+      const left = most - Math.abs(Date.now() - heard);
+      if (left > 0) stopWatch = after(left, watchSilence);
+      else attempt.abort(mute());
     };
     // A link may be slow rather than held back: the more attempts failed, the longer the next one may take.
     const within = OPEN_WITHIN * 2 ** Math.min(failures >> 1, 3);
-    watch(within, () => {
+    stopWatch = after(within, () => {
       heldBack = !polling;
       attempt.abort(new GenBrowserError('timeout', `No mailbox within ${within} ms`));
     });
@@ -98,13 +102,11 @@ export function connect(
     const listener: Listener = {
       known: () => known,
       alive() {
-        if (!openedAt) return;
-        heard = Date.now();
-        watch(polling ? WAIT + OPEN_WITHIN : MUTE * heartbeat, () => attempt.abort(mute()));
+        if (openedAt) heard = Date.now();
       },
       open(init) {
         if (ended) return;
-        openedAt = Date.now();
+        openedAt = heard = Date.now();
         if (init) {
           known = true;
           heartbeat = init.heartbeat;
@@ -112,18 +114,15 @@ export function connect(
           owner.onInit(init);
           if (init.gap) listener.gap(init.gap);
         }
-        listener.alive();
+        stopWatch();
+        watchSilence();
         owner.onStatus({ state: 'open', transport: polling ? 'long-poll' : 'sse' });
       },
       message(envelope, size, cursor) {
         if (ended) return;
         delivered = true;
-        const whole = {
-          kind: 'message',
-          ...envelope,
-          ...(missing && { gap: missing }),
-        } as Envelope;
-        if (owner.onArrival({ envelope: whole, cursor, size })) missing = 0;
+        const told = missing ? { ...envelope, gap: missing } : envelope;
+        if (owner.onArrival({ envelope: told, cursor, size })) missing = 0;
       },
       gap(count) {
         missing += count;

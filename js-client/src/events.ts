@@ -21,23 +21,28 @@ export function createParser(onEvent: (event: StreamEvent) => void): (piece: str
     rest += piece;
     if (!/[\r\n]/.test(piece)) return;
     // [spec] Lines end in CRLF, LF or CR. A CR at the very end may be the first half of a CRLF.
-    const lines = rest.split(/\r\n|\n|\r(?!$)/);
-    rest = lines.pop() as string;
-    for (const line of lines) {
+    if (rest.includes('\r')) rest = rest.replace(/\r\n|\r(?!$)/g, '\n');
+    let next = 0;
+    for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n', next)) {
+      const line = next;
+      next = end + 1;
       // [spec] "If the line is empty (a blank line): Dispatch the event". One without data is not told.
-      if (!line) {
+      if (line == end) {
         if (data !== undefined) onEvent({ event, data, id });
         event = '';
         data = id = undefined;
+        continue;
       }
       // [spec] "If value starts with a U+0020 SPACE character, remove it from value" - one, and no more.
-      const colon = line.indexOf(':');
-      const field = colon < 0 ? line : line.slice(0, colon);
-      const value = colon < 0 ? '' : line.slice(colon + (line[colon + 1] == ' ' ? 2 : 1));
+      const found = rest.indexOf(':', line);
+      const colon = found < 0 || found > end ? end : found;
+      const field = rest.slice(line, colon);
+      const value = rest.slice(colon + (rest[colon + 1] == ' ' ? 2 : 1), end);
       if (field == 'data') data = data === undefined ? value : `${data}\n${value}`;
-      if (field == 'event') event = value;
+      else if (field == 'event') event = value;
       // [spec] "If the field value does not contain U+0000 NULL"
-      if (field == 'id' && !value.includes('\0')) id = value;
+      else if (field == 'id' && !value.includes('\0')) id = value;
     }
+    rest = rest.slice(next);
   };
 }

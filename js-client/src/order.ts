@@ -17,11 +17,13 @@ export function createOrder(taken: (arrival: Arrival) => void): {
       arrivals.push(arrival);
     },
     taken(arrival) {
-      early.add(arrival);
-      for (let first = arrivals[0]; first && early.delete(first); first = arrivals[0]) {
-        arrivals.shift();
-        taken(first);
+      if (arrival != arrivals[0]) {
+        early.add(arrival);
+        return;
       }
+      do {
+        taken(arrivals.shift() as Arrival);
+      } while (early.size && early.delete(arrivals[0] as Arrival));
     },
   };
 }

@@ -8,7 +8,7 @@ export const WAIT = 25_000;
 interface Answer {
   readonly cursor: string;
   readonly gap: number;
-  readonly messages: readonly (Partial<Envelope> & { cursor: string })[];
+  readonly messages: readonly (Omit<Envelope, 'kind'> & { kind?: string; cursor: string })[];
 }
 
 /** Reads a mailbox by one request after another, for networks that hold streams back. */
@@ -43,7 +43,8 @@ export const poll: Transport = async (wire, { key, cursor }, listener, signal) =
     listener.alive();
     if (answer.gap) listener.gap(answer.gap);
     for (const { cursor, ...envelope } of answer.messages) {
-      listener.message(envelope, text.length / answer.messages.length, cursor);
+      const size = text.length / answer.messages.length;
+      listener.message({ kind: 'message', ...envelope }, size, cursor);
     }
     cursor = answer.cursor;
     listener.cursor(cursor);

@@ -13,8 +13,9 @@ export const stream: Transport = async (wire, { key, cursor }, listener, signal)
   function onEvent({ event, data, id }: StreamEvent) {
     try {
       const value = JSON.parse(data);
-      if (!event) listener.message({ body: value }, data.length, id);
-      else if (event == 'envelope') listener.message(value, data.length, id);
+      if (!event) listener.message({ kind: 'message', body: value }, data.length, id);
+      else if (event == 'envelope')
+        listener.message({ kind: 'message', ...value }, data.length, id);
       else if (event == 'init') listener.open(value);
       else if (event == 'gap') listener.gap(value.missing);
       else if (event == 'bye') bye = value;

@@ -80,6 +80,9 @@ for (const [size, title] of [
   compare(`from the bytes of a stream to a handler, ${title}`, {
     rounds: ROUNDS,
     unit: 'µs',
-    variants: { 'fetch and eventsource-parser': received(parserLoop, size), ours: received(ours, size) },
+    variants: {
+      'fetch and eventsource-parser': received(parserLoop, size),
+      ours: received(ours, size),
+    },
   });
 }

@@ -82,8 +82,8 @@ const inChromium =
     };
   };
 
-/** So many messages come to one that reads, in requests of `batch` of them. */
-function receiving(open: Open, count: number, batch: number): Measure {
+/** So many messages come to one that reads, sent in requests of `batch` of them. */
+function receive(open: Open, count: number, batch: number): Measure {
   let opened: Promise<Subject> | undefined;
   let seen = 0;
   return async () => {
@@ -96,44 +96,49 @@ function receiving(open: Open, count: number, batch: number): Measure {
   };
 }
 
-function sending(open: Open, count: number): Measure {
+function send(open: Open, count: number): Measure {
   let opened: Promise<Subject> | undefined;
   return async () => {
     const to = await sink;
     opened ??= open(await other);
-    const { cost, send } = await opened;
-    return cost(count, () => send(to, MESSAGE, count));
+    const subject = await opened;
+    return subject.cost(count, () => subject.send(to, MESSAGE, count));
   };
 }
 
-const places: [string, { [who: string]: Open }][] = [
-  ['Node', { 'fetch and eventsource-parser': inNode(parserLoop), ours: inNode(ours) }],
-  [
-    'Chromium',
-    {
-      EventSource: inChromium('eventSource'),
+const node = inNode(parserLoop);
+const chromium = inChromium('eventSource');
+const places = {
+  Node: {
+    receiving: { 'fetch and eventsource-parser': node, ours: inNode(ours) },
+    sending: { fetch: node, ours: inNode(ours) },
+  },
+  Chromium: {
+    receiving: {
+      EventSource: chromium,
       'fetch and eventsource-parser': inChromium('parserLoop'),
       ours: inChromium('ours'),
     },
-  ],
-];
+    sending: { fetch: chromium, ours: inChromium('ours') },
+  },
+};
 
-for (const [place, who] of places) {
-  const each = (measure: (open: Open) => Measure) => ({
+for (const [place, { receiving, sending }] of Object.entries(places)) {
+  const each = (who: { [name: string]: Open }, measure: (open: Open) => Measure) => ({
     rounds: ROUNDS,
     unit: 'µs' as const,
     variants: Object.fromEntries(Object.entries(who).map(([name, open]) => [name, measure(open)])),
   });
   compare(
     `${place}: receive, 100 a request`,
-    each(open => receiving(open, 4_000, 100)),
+    each(receiving, open => receive(open, 10_000, 100)),
   );
   compare(
     `${place}: receive, one a request`,
-    each(open => receiving(open, 1_000, 1)),
+    each(receiving, open => receive(open, 1_000, 1)),
   );
   compare(`${place}: send`, {
-    ...each(open => sending(open, 300)),
+    ...each(sending, open => send(open, 100)),
     ...(place == 'Chromium' && { end: async () => (await browser).close() }),
   });
 }

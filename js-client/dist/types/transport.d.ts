@@ -26,7 +26,7 @@ export interface Listener {
     /** Whether an `init` was told before, so that the next may be left out. */
     known(): boolean;
     /** A message, the length of its JSON, and the position after it. */
-    message(envelope: Partial<Envelope>, size: number, cursor: string | undefined): void;
+    message(envelope: Envelope, size: number, cursor: string | undefined): void;
     gap(missing: number): void;
     /** Everything up to here was told. */
     cursor(cursor: string): void;

@@ -38,7 +38,13 @@ export async function startControl(): Promise<{ url: string; close(): Promise<vo
   files.set('/bench-page.js', bundled('./bench-page.ts'));
   files.set('/vectors.json', file('../address/testdata/vectors.json'));
 
-  async function obey({ do: what, url = '', flags = [], mode = {}, blast }: Command): Promise<unknown> {
+  async function obey({
+    do: what,
+    url = '',
+    flags = [],
+    mode = {},
+    blast,
+  }: Command): Promise<unknown> {
     const program = programs.get(url);
     const proxy = proxies.get(url);
     switch (what) {

@@ -33,7 +33,7 @@ export const eventSource: Read = (server, take) => {
   });
 };
 
-/** As Node has no EventSource. */
+/** In Node there is no EventSource. */
 export const parserLoop: Read = async (server, take, fetcher = fetch) => {
   const stop = new AbortController();
   const response = await fetcher(`${server}/_gb/mailbox?new`, {
