@@ -28,7 +28,7 @@ export function compare(name: string, { rounds, unit, variants, end }: Compariso
 
   function print() {
     const all = [...Array(rounds).keys()];
-    const figure = (ms: number) => (unit == 'ms' ? ms : ms * 1000).toPrecision(3);
+    const figure = (ms: number) => Number((unit == 'ms' ? ms : ms * 1000).toPrecision(3));
     const rows = names.map((title, variant) => {
       const times = all.map(round => took(variant, round));
       const ratios = all.map(round => took(variant, round) / took(0, round));
