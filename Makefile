@@ -65,6 +65,8 @@ fuzz: ## fuzz each target for a while; FUZZTIME=1m
 	go test ./mailbox -run '^$$' -fuzz FuzzParseCursor -fuzztime $${FUZZTIME:-20s}
 	go test ./mailbox -run '^$$' -fuzz FuzzParseRecord -fuzztime $${FUZZTIME:-20s}
 	go test ./internal/jsonscan -run '^$$' -fuzz FuzzValid -fuzztime $${FUZZTIME:-20s}
+	go test ./web -run '^$$' -fuzz FuzzParseLine -fuzztime $${FUZZTIME:-20s}
+	go test ./web -run '^$$' -fuzz FuzzFastLane -fuzztime $${FUZZTIME:-20s}
 
 # what bench/cluster.sh, as one server of bench/compare, is started with
 CLUSTER := bench/cluster.sh $(GENBROWSER_BIN) tmp/nats-server {dir} --listen=tcp4://127.0.0.1:8101

@@ -104,12 +104,15 @@ func text(index byte, field func(*line) *string) member {
 // setTo does without a copy, since most addresses are known already.
 func setTo(l *line, value []byte) (err error) {
 	if value[0] == '"' && len(value) > 2 && bytes.IndexByte(value, '\\') < 0 {
-		l.to = unsafe.String(&value[1], len(value)-2)
+		l.to = view(value[1 : len(value)-1])
 		return nil
 	}
 	l.to, err = unquote(value)
 	return err
 }
+
+// view is a text that is good for as long as b is not changed.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func setKind(l *line, value []byte) error {
 	name, err := unquote(value)

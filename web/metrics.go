@@ -27,6 +27,7 @@ type scrape struct {
 	server.Metrics
 	streams   int
 	delivered int64
+	fast      int64
 }
 
 // number is one metric.
@@ -69,6 +70,7 @@ var numbers = []number{
 	totalTo("messages_accepted", "process", acceptedHelp, func(r *scrape) int64 { return r.Queued }),
 	totalTo("messages_delivered", "mailbox", deliveredHelp, func(r *scrape) int64 { return r.delivered }),
 	totalTo("messages_delivered", "process", deliveredHelp, func(r *scrape) int64 { return r.Handled }),
+	total("fast_lane_sends", "Sends that the fast lane served, past net/http.", func(r *scrape) int64 { return r.fast }),
 }
 
 var refusedDesc = prometheus.NewDesc("genbrowser_messages_refused_total",
@@ -123,7 +125,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	h := c.h
-	r := &scrape{h.office.Metrics(), h.streams.count(), h.tally.delivered.Load()}
+	r := &scrape{h.office.Metrics(), h.streams.count(), h.tally.delivered.Load(), h.tally.fast.Load()}
 	r.send(out, numbers)
 	for _, k := range problem.Kinds() {
 		out <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.tally.refused[k].Load()), k.Code)

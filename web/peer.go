@@ -39,6 +39,9 @@ type connection struct {
 
 // ConnContext makes the peer known to [PeerOf]. It is for http.Server.ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if r, ok := c.(*returned); ok {
+		c = r.Conn
+	}
 	raw, peer := c, Peer{Transport: "tcp", Remote: true}
 	if t, ok := c.(*tls.Conn); ok {
 		raw, peer.Transport = t.NetConn(), "tls"

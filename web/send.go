@@ -56,7 +56,7 @@ func ofHeaders(err error) error {
 // letter is what a request carries, read into b.
 func (h *Handler) letter(r *http.Request, b *body) (letter server.Letter, err error) {
 	if typ := r.Header.Get("Content-Type"); !jsonType(typ) {
-		return letter, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
+		return letter, notJSON(typ)
 	}
 	letter.Name = r.Header.Get("Idempotency-Key")
 	letter.Trace = r.Header.Get("Traceparent")
@@ -83,6 +83,10 @@ func jsonType(typ string) bool {
 	}
 	typ, _, err := mime.ParseMediaType(typ)
 	return err == nil && (typ == "application/json" || typ == "text/plain")
+}
+
+func notJSON(typ string) error {
+	return &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/json, text/plain, or none"}
 }
 
 // parseTTL reads seconds, as RFC 8030 §5.2 has them.

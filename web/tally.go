@@ -10,7 +10,8 @@ import (
 type tally struct {
 	_         [64]byte // each message may add to delivered: nothing that others read may be on its cache line
 	delivered atomic.Int64
-	_         [56]byte
+	fast      atomic.Int64 // sends served by the fast lane
+	_         [48]byte
 	refused   map[*problem.Kind]*atomic.Int64 // messages, by why; has every kind
 }
 

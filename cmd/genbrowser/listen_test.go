@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -69,6 +70,47 @@ func TestListenersOfEveryKind(t *testing.T) {
 	s.stop()
 	if _, err := os.Lstat(socket); err == nil {
 		t.Error("the socket is still there")
+	}
+}
+
+// The fast lane is where it was asked for, and only on listeners in plain text.
+func TestFastLane(t *testing.T) {
+	root := newAuthority(t)
+	socket := filepath.Join(t.TempDir(), "s")
+	listen := append([]string{"--listen", "tcp4://127.0.0.1:0", "--listen", "unix://" + socket, "--listen", "tls://127.0.0.1:0"}, secure(t, root).flags...)
+	for flag, want := range map[string]string{"--fast-lane": "2", "--no-fast-lane": "0"} {
+		args := append(listen, flag)
+		s := serve(t, 3, []string{"SECRET=" + secret}, args...)
+		unix := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}
+		overTLS := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: root.pool}}
+		for i, transport := range []*http.Transport{{}, unix, overTLS} {
+			url := s.urls[i]
+			if transport == unix {
+				url = "http://localhost"
+			}
+			resp, err := (&http.Client{Transport: transport}).Post(url+"/_gb/send/gba_x", "application/json", strings.NewReader("1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: %s", url, resp.Status)
+			}
+			transport.CloseIdleConnections()
+		}
+		resp, err := http.Get(s.urls[0] + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if !strings.Contains(string(text), "\ngenbrowser_fast_lane_sends_total "+want+"\n") {
+			t.Errorf("with %s, want %s sends in the lane", flag, want)
+		}
+		s.stop()
+		s.ended(0)
 	}
 }
 

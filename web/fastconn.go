@@ -1,0 +1,296 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web/problem"
+)
+
+// fastConn is a connection in the fast lane, served by one goroutine.
+type fastConn struct {
+	lane *fastLane
+	conn net.Conn
+
+	in      []byte // read, and not yet served
+	need    int    // bytes of in for the request at its head, if that is known
+	served  bool   // a request was
+	over    bool   // the connection ends
+	foreign bool   // what is in in is net/http's
+
+	readUntil, writeUntil time.Time // deadlines; zero for none
+}
+
+// fastWork is what serving takes. Connections that wait have none.
+type fastWork struct {
+	out    []byte // answers
+	posted []fastPost
+	next   fastRequest
+	letter server.Letter
+}
+
+// fastPost is a send that has its place, or was refused.
+type fastPost struct {
+	posted server.Posted
+	err    error
+}
+
+// fastBuffer is what a connection that waits keeps to read into.
+const fastBuffer = 2 << 10
+
+var fastWorks = sync.Pool{New: func() any { return &fastWork{} }}
+
+func (w *fastWork) release() {
+	if cap(w.out) > keptBody {
+		return
+	}
+	clear(w.posted[:cap(w.posted)])
+	*w = fastWork{out: w.out[:0], posted: w.posted[:0]}
+	fastWorks.Put(w)
+}
+
+// serve serves until the connection ends or is net/http's.
+func (c *fastConn) serve() {
+	defer func() {
+		if r := recover(); r != nil {
+			c.lane.forget(c)
+			c.conn.Close()
+			c.lane.h.log.Error("a send panicked", "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
+	c.in = make([]byte, 0, fastBuffer)
+	c.mayRead(c.lane.readTimeout(), time.Now()) // a new connection is one whose request arrives
+	for !c.over && !c.foreign {
+		c.read()
+	}
+	c.lane.forget(c)
+	if c.foreign {
+		c.conn.SetDeadline(time.Time{})
+		c.lane.hand(&returned{c.conn, c.rest()}, nil)
+		return
+	}
+	c.conn.Close()
+}
+
+// read waits for more, and serves what is complete.
+func (c *fastConn) read() {
+	if want := max(c.need, len(c.in)+1); want > cap(c.in) {
+		c.in = append(make([]byte, 0, max(want, 2*cap(c.in))), c.in...)
+	}
+	begun := len(c.in) > 0
+	n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
+	if n > 0 && len(c.in) >= c.need {
+		c.serveAll(begun)
+	}
+	if err != nil && !c.foreign {
+		// what to do about a request that was cut short is net/http's to know
+		c.foreign = err == io.EOF && len(c.in) > 0 && (!c.served || len(c.in) >= peeked)
+		c.over = !c.foreign
+	}
+	if len(c.in) == 0 && cap(c.in) > fastBuffer {
+		c.in = make([]byte, 0, fastBuffer)
+	}
+}
+
+// peeked is how many bytes net/http waits for behind a request. It skips line ends among them, which have no business there.
+const peeked = 4
+
+func (c *fastConn) parse(r *fastRequest, b []byte) (v verdict, need int) {
+	if c.served && len(b) < peeked {
+		return partial, peeked
+	}
+	return c.lane.parser.parse(r, b)
+}
+
+// rest is what is net/http's: it does not know that something was served before.
+func (c *fastConn) rest() []byte {
+	if !c.served {
+		return c.in
+	}
+	head := c.in[:min(len(c.in), peeked)]
+	return c.in[len(head)-len(bytes.TrimLeft(head, "\r\n")):]
+}
+
+// serveAll serves the requests that are complete; begun says that the first one had begun to come before. Those that
+// came together are stored together.
+func (c *fastConn) serveAll(begun bool) {
+	w := fastWorks.Get().(*fastWork)
+	defer w.release()
+	at := 0
+	for at < len(c.in) && !c.foreign {
+		v, need := c.parse(&w.next, c.in[at:])
+		if c.need = need; v == partial {
+			break
+		}
+		if c.foreign = v == isForeign; !c.foreign {
+			w.post(c.lane.h)
+			at += w.next.size
+			begun, c.served = false, true
+		}
+	}
+	c.in = c.in[:copy(c.in, c.in[at:])]
+	w.settle(c)
+	now := time.Now()
+	c.write(w.out, now)
+	switch {
+	case len(c.in) == 0:
+		c.mayRead(c.lane.idleTimeout(), now)
+	case !begun:
+		c.mayRead(c.lane.readTimeout(), now)
+	}
+}
+
+func (c *fastConn) write(b []byte, now time.Time) {
+	if len(b) == 0 {
+		return
+	}
+	if soon(c.writeUntil, c.lane.h.slow, now) {
+		c.writeUntil = now.Add(c.lane.h.slow)
+		c.conn.SetWriteDeadline(c.writeUntil)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		c.over = true
+	}
+}
+
+// mayRead gives the client about d to send; 0 for any time.
+func (c *fastConn) mayRead(d time.Duration, now time.Time) {
+	switch {
+	case d == 0 && !c.readUntil.IsZero():
+		c.readUntil = time.Time{}
+	case d > 0 && soon(c.readUntil, d, now):
+		c.readUntil = now.Add(d)
+	default:
+		return
+	}
+	c.lane.extend(c)
+}
+
+// soon reports whether a deadline is no good for what may take d. It is left where it is while it is not much too early,
+// since setting it costs as much as reading.
+func soon(deadline time.Time, d time.Duration, now time.Time) bool {
+	left := deadline.Sub(now)
+	return left <= d-d/4 || left > d
+}
+
+// post sends the letter of the next request.
+func (w *fastWork) post(h *Handler) {
+	r := &w.next
+	w.letter = server.Letter{Body: r.body, Name: string(r.name)}
+	w.letter.Trace = string(r.trace)
+	var p fastPost
+	switch {
+	case !jsonType(view(r.contentType)):
+		p.err = notJSON(string(r.contentType))
+	case r.ttl != nil:
+		w.letter.TTL, p.err = parseTTL(string(r.ttl))
+	}
+	if p.err == nil {
+		p.posted, p.err = h.office.Post(view(r.to), &w.letter)
+		p.err = ofHeaders(p.err)
+	}
+	w.posted = append(w.posted, p)
+}
+
+// settle answers the requests in their order, each once its message is stored.
+func (w *fastWork) settle(c *fastConn) {
+	c.lane.h.tally.fast.Add(int64(len(w.posted)))
+	now := time.Now()
+	for i := range w.posted {
+		p := &w.posted[i]
+		if p.err == nil {
+			var reader server.Reader
+			if reader, p.err = p.posted.Wait(); reader != nil {
+				reader.Wake()
+			}
+		}
+		if p.err == nil {
+			w.out = append(w.out, accepted.at(now)...)
+		} else {
+			w.out = c.lane.h.appendRefusal(w.out, p.err, now)
+			c.over = c.over || toProblem(p.err).Kind == problem.ShuttingDown
+		}
+	}
+	w.posted = w.posted[:0]
+}
+
+// returned is a connection that is net/http's, with what the lane read of it.
+type returned struct {
+	net.Conn
+	in []byte
+}
+
+func (r *returned) Read(b []byte) (int, error) {
+	if len(r.in) == 0 {
+		return r.Conn.Read(b)
+	}
+	n := copy(b, r.in)
+	if r.in = r.in[n:]; len(r.in) == 0 {
+		r.in = nil
+	}
+	return n, nil
+}
+
+// NetConn returns the connection beneath.
+func (r *returned) NetConn() net.Conn { return r.Conn }
+
+// SyscallConn implements [syscall.Conn]; a stream takes it, on which nothing is read any more.
+func (r *returned) SyscallConn() (syscall.RawConn, error) { return r.Conn.(syscall.Conn).SyscallConn() }
+
+// accepted is the answer to a send that was, made anew each second.
+var accepted datedAnswer
+
+type datedAnswer struct{ newest atomic.Pointer[dated] }
+
+type dated struct {
+	second int64
+	text   string
+}
+
+func (a *datedAnswer) at(now time.Time) string {
+	d := a.newest.Load()
+	if d == nil || d.second != now.Unix() {
+		d = &dated{now.Unix(), "HTTP/1.1 202 Accepted\r\nDate: " + now.UTC().Format(http.TimeFormat) + "\r\nContent-Length: 0\r\n\r\n"}
+		a.newest.Store(d)
+	}
+	return d.text
+}
+
+// appendRefusal appends the answer that refuse gives.
+func (h *Handler) appendRefusal(b []byte, err error, now time.Time) []byte {
+	h.tally.refuse(toProblem(err).Kind)
+	answer := refusal{header: http.Header{"Date": {now.UTC().Format(http.TimeFormat)}}}
+	h.refuse(&answer, err)
+	out := bytes.NewBuffer(b)
+	fmt.Fprintf(out, "HTTP/1.1 %d %s\r\n", answer.status, http.StatusText(answer.status))
+	answer.header.Write(out)
+	out.WriteString("\r\n")
+	out.Write(answer.body)
+	return out.Bytes()
+}
+
+// refusal is an answer that is not written yet.
+type refusal struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (r *refusal) Header() http.Header { return r.header }
+
+func (r *refusal) WriteHeader(status int) { r.status = status }
+
+func (r *refusal) Write(b []byte) (int, error) {
+	r.body = append(r.body, b...)
+	return len(b), nil
+}

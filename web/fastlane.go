@@ -1,0 +1,171 @@
+package web
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// FastLane returns a listener for srv, around l, that serves sends itself, at about half the cost: requests such as
+//
+//	POST /_gb/send/gba_… HTTP/1.1
+//	Host: localhost:8080
+//	Content-Type: application/json
+//	Content-Length: 4
+//
+// It knows this shape, a dozen harmless headers, and no other. Anything else (another method, path or version, any
+// other header, one that comes twice, any transfer coding, other spacing) makes the connection net/http's from that
+// request on, whose bytes it then reads from the first. What it serves passes by srv's handler, and whatever stands
+// around that one.
+//
+// It is for TCP and unix sockets without TLS, and keeps srv's ReadTimeout and IdleTimeout. With
+// Options.SendRate or SendBytes, which must know the client of each request, it leaves everything to net/http.
+func (h *Handler) FastLane(l net.Listener, srv *http.Server) net.Listener {
+	if h.messages != nil || h.bytes != nil {
+		return l
+	}
+	lane := &fastLane{
+		Listener: l, h: h, srv: srv, parser: fastParser{begin: "POST " + h.sendPrefix, maxBody: h.office.Limits().Body},
+		handed: make(chan handed), done: make(chan struct{}), conns: make(map[*fastConn]struct{}),
+	}
+	lane.start = sync.OnceFunc(func() { go lane.accept() })
+	return lane
+}
+
+// fastLane serves connections until there is something on them for net/http, which then gets them from Accept.
+type fastLane struct {
+	net.Listener
+	h      *Handler
+	srv    *http.Server
+	parser fastParser
+	start  func()
+	handed chan handed
+	done   chan struct{} // closed by Close
+
+	mu     sync.Mutex
+	conns  map[*fastConn]struct{}
+	ending bool // no more connections come
+	closed bool
+	serves sync.WaitGroup
+}
+
+// handed is what Accept returns.
+type handed struct {
+	conn net.Conn
+	err  error
+}
+
+// Accept returns connections that are net/http's from now on. Its last error, that of the listener, comes when all
+// requests that were begun are answered.
+func (l *fastLane) Accept() (net.Conn, error) {
+	l.start()
+	select {
+	case c := <-l.handed:
+		return c.conn, c.err
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends the listener, and its connections soon.
+func (l *fastLane) Close() error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.done)
+	}
+	l.mu.Unlock()
+	err := l.Listener.Close()
+	l.end()
+	return err
+}
+
+func (l *fastLane) accept() {
+	for {
+		c, err := l.Listener.Accept()
+		var passing interface{ Temporary() bool }
+		switch {
+		case err == nil:
+			l.take(c)
+			continue
+		case errors.As(err, &passing) && passing.Temporary(): // net/http waits a little
+			l.hand(nil, err)
+			continue
+		}
+		l.end()
+		l.serves.Wait()
+		l.hand(nil, err)
+		return
+	}
+}
+
+func (l *fastLane) take(c net.Conn) {
+	f := &fastConn{lane: l, conn: c}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending {
+		c.Close()
+		return
+	}
+	l.conns[f] = struct{}{}
+	l.serves.Go(f.serve)
+}
+
+// hand gives Accept what it returns.
+func (l *fastLane) hand(c net.Conn, err error) {
+	select {
+	case l.handed <- handed{c, err}:
+	case <-l.done:
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// lastCall is how long connections have for requests that are on their way when their listener ends.
+const lastCall = 200 * time.Millisecond
+
+// end has the connections end soon.
+func (l *fastLane) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ending = true
+	for c := range l.conns {
+		c.conn.SetReadDeadline(time.Now().Add(lastCall))
+	}
+}
+
+// extend gives a connection the time that it says, unless it is to end.
+func (l *fastLane) extend(c *fastConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ending {
+		c.conn.SetReadDeadline(c.readUntil)
+	}
+}
+
+func (l *fastLane) forget(c *fastConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+}
+
+// readTimeout is how long a request may take to arrive; 0 for any time.
+func (l *fastLane) readTimeout() time.Duration { return max(l.srv.ReadTimeout, 0) }
+
+// idleTimeout is how long a connection may wait for a request; 0 for any time.
+func (l *fastLane) idleTimeout() time.Duration {
+	if l.srv.IdleTimeout != 0 {
+		return max(l.srv.IdleTimeout, 0)
+	}
+	return l.readTimeout()
+}
+
+// inLane returns how many connections there are that are not net/http's.
+func (l *fastLane) inLane() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
