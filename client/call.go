@@ -45,6 +45,12 @@ func (p *Peer) Call(ctx context.Context, to address.Address, body, result any) e
 	return answer.result(result)
 }
 
+// CallAs is [Peer.Call] with a reply of type T.
+func CallAs[T any](ctx context.Context, p *Peer, to address.Address, body any) (reply T, err error) {
+	err = p.Call(ctx, to, body, &reply)
+	return reply, err
+}
+
 // limited gives a context without a deadline the usual one.
 func (p *Peer) limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {

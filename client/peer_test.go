@@ -149,6 +149,32 @@ func TestPeerCallsBothWays(t *testing.T) {
 }
 
 // Both calls are there before either is answered.
+// TestCallFunc has a function serve: it answers calls, and is given casts, too.
+func TestCallFunc(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	came := make(chan string, 10)
+	serve(t, b, client.CallFunc(func(_ context.Context, m client.Message) (any, error) {
+		came <- string(m.Body)
+		if string(m.Body) == `"bad"` {
+			return nil, problem.Refused
+		}
+		return len(m.Body), nil
+	}))
+	if err := a.Cast(limit(t), b.Address(), "cast"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, came, `"cast"`)
+	if n, err := client.CallAs[int](limit(t), a, b.Address(), "four"); n != 6 || err != nil {
+		t.Errorf("CallAs = %d, %v", n, err)
+	}
+	_, err := client.CallAs[int](limit(t), a, b.Address(), "bad")
+	wantProblem(t, err, problem.Refused, "")
+	if _, err := client.CallAs[bool](limit(t), a, b.Address(), "four"); err == nil {
+		t.Error("a number is taken for a bool")
+	}
+}
+
 func TestACallOvertakesAnother(t *testing.T) {
 	s := start(t, siteOptions{})
 	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})

@@ -21,6 +21,18 @@ type Service interface {
 	Cast(ctx context.Context, m Message) error
 }
 
+// CallFunc is a function as a [Service]. What it returns for a cast is dropped, its error apart.
+type CallFunc func(ctx context.Context, m Message) (reply any, err error)
+
+// Call calls f.
+func (f CallFunc) Call(ctx context.Context, m Message) (any, error) { return f(ctx, m) }
+
+// Cast calls f.
+func (f CallFunc) Cast(ctx context.Context, m Message) error {
+	_, err := f(ctx, m)
+	return err
+}
+
 // Exiter is a [Service] that lives on when something it is linked with ended.
 type Exiter interface {
 	Service

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,10 +77,14 @@ func TestPeers(t *testing.T) {
 	}
 	url := serve(t, ctx)
 	pong := run(t, ctx, dir, "pong", url)
-	ping := run(t, ctx, dir, "ping", url, pong.line())
-	for range 2 {
+	at := pong.line()
+	for range 2 { // it answers anybody, again and again
+		ping := run(t, ctx, dir, "ping", url, at)
 		if got := ping.line(); got != "pong <nil>" {
 			t.Fatalf("ping says %q", got)
+		}
+		if err := ping.Wait(); err != nil {
+			t.Errorf("ping ends with %v", err)
 		}
 	}
 	if err := pong.Process.Signal(os.Interrupt); err != nil {
@@ -88,14 +93,29 @@ func TestPeers(t *testing.T) {
 	if err := pong.Wait(); err != nil {
 		t.Errorf("pong ends with %v", err)
 	}
-	last := ""
-	for ping.lines.Scan() {
-		last = ping.lines.Text()
+	late := run(t, ctx, dir, "ping", url, at) // pong closed its mailbox on its way out
+	if got := late.line(); !strings.Contains(got, "closed") {
+		t.Errorf("ping to a pong that ended says %q", got)
 	}
-	if last != "it ended: closed" {
-		t.Errorf("the last that ping says is %q", last)
-	}
-	if err := ping.Wait(); err != nil {
-		t.Errorf("ping ends with %v", err)
+}
+
+// TestFifteenLines holds what docs/peers.md says: imports, comments and blank lines apart, each program has at most 15
+// lines.
+func TestFifteenLines(t *testing.T) {
+	for _, name := range []string{"ping", "pong"} {
+		text, err := os.ReadFile(filepath.Join(name, "main.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, code, _ := strings.Cut(string(text), "\n)\n") // the end of the imports
+		lines := 1                                       // package main
+		for line := range strings.Lines(code) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				lines++
+			}
+		}
+		if lines > 15 || lines < 5 {
+			t.Errorf("%s has %d lines", name, lines)
+		}
 	}
 }

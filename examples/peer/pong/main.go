@@ -10,22 +10,12 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"github.com/genbrowser/genbrowser/client"
 )
 
-type pong struct{}
-
-func (pong) Call(context.Context, client.Message) (any, error) { return "pong", nil }
-
-func (pong) Cast(_ context.Context, m client.Message) error { return fmt.Errorf("what is %s?", m.Body) }
-
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("usage: pong URL")
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	peer, err := client.Dial(ctx, os.Args[1], client.DialOptions{})
 	if err != nil {
@@ -33,7 +23,7 @@ func main() {
 	}
 	defer peer.Close(context.WithoutCancel(ctx))
 	fmt.Println(peer.Address())
-	if err := peer.Serve(ctx, pong{}); ctx.Err() == nil {
-		log.Print(err)
-	}
+	log.Print(peer.Serve(ctx, client.CallFunc(pong)))
 }
+
+func pong(context.Context, client.Message) (any, error) { return "pong", nil }
