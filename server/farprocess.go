@@ -28,21 +28,21 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if len(others) == 0 {
 		return Posted{}, err
 	}
-	return Posted{call: toOne(others, rand.IntN(len(others)), len(others), name, msg, once)}, nil
+	return Posted{call: toOne(others, rand.IntN(len(others)), len(others), senderIn(ctx), name, msg, once)}, nil
 }
 
 // toOne queues a message for the process on one of the nodes, from the one at on, that has room for it.
-func toOne(nodes []*node, at, tries int, name string, msg mailbox.Message, once mailbox.NameHash) *call {
-	c := nodes[at%len(nodes)].toProcess(name, msg, once)
+func toOne(nodes []*node, at, tries int, from *Sender, name string, msg mailbox.Message, once mailbox.NameHash) *call {
+	c := nodes[at%len(nodes)].toProcess(from, name, msg, once)
 	if tries > 1 {
-		c.whenFull = func() *call { return toOne(nodes, at+1, tries-1, name, msg, once) }
+		c.whenFull = func() *call { return toOne(nodes, at+1, tries-1, from, name, msg, once) }
 	}
 	return c
 }
 
-func (n *node) toProcess(name string, msg mailbox.Message, once mailbox.NameHash) *call {
+func (n *node) toProcess(from *Sender, name string, msg mailbox.Message, once mailbox.NameHash) *call {
 	r := mailbox.Record{Type: mailbox.Kept, Message: msg, Name: once}
-	return n.ask(isProcess, func(b []byte) []byte { return r.AppendTo(pack.AppendString(b, name)) })
+	return n.ask(isProcess, func(b []byte) []byte { return r.AppendTo(appendSender(pack.AppendString(b, name), from)) })
 }
 
 // toSingle queues a message for a process that only one node runs: the owner of the shard that its name falls into.
@@ -59,7 +59,7 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message,
 	if err := s.cluster.reach(); err != nil {
 		return Posted{}, err
 	}
-	return Posted{call: n.toProcess(name, msg, once)}, nil
+	return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil
 }
 
 // maxForProcesses is how many messages of one node may wait to be validated and queued here; the next ones are refused
@@ -69,7 +69,7 @@ const maxForProcesses = 1000
 // takeForProcess lets a message that came to another node be queued. A process's validator is not ours, and may take
 // its time: it must not hold up what else nodes say to each other.
 func (n *node) takeForProcess(r *pack.Reader) {
-	call, name := r.Uint(), r.String()
+	call, name, from := r.Uint(), r.String(), readSender(r)
 	record := readRecord(r)
 	if r.Failed {
 		return
@@ -77,7 +77,9 @@ func (n *node) takeForProcess(r *pack.Reader) {
 	msg := record.Message
 	msg.Body = slices.Clone(msg.Body)
 	select {
-	case n.work <- func() { n.answer(call, nil, n.cluster.server.forProcess(fromOutside, name, msg, record.Name)) }:
+	case n.work <- func() {
+		n.answer(call, nil, n.cluster.server.forProcess(withSender(fromOutside, from), name, msg, record.Name))
+	}:
 	default:
 		n.answer(call, nil, ErrFull)
 	}

@@ -20,7 +20,7 @@ import (
 //
 //	isAnswer       call error answer                    error = its place in remoteErrors, text
 //	isPost         call seconds-to-live record          the record is an Appended one
-//	isProcess      call name record                     a Kept one
+//	isProcess      call name sender record              a Kept one
 //	isOpen         call has-config:1 config                 answer: mailbox:16 epoch seq
 //	isAck          call mailbox:16 epoch seq
 //	isClose        call mailbox:16
@@ -34,6 +34,8 @@ import (
 //	isWatch        call record                          a Watched or Unwatched one
 //	isExit         call mailbox:16 detail
 //	isReset                                             a packet got lost: all calls and subscriptions end
+//
+//	sender = 0, or 1 remote:1 number-of-names name* 0, or the same and 1 uid gid pid
 const (
 	isBeat   = 'b'
 	isPacket = 'p'

@@ -21,6 +21,10 @@ type Message struct {
 	Via   []string        // labels of the address that was used
 	Trace string          // W3C traceparent
 
+	// Sender is who sent it, as far as that is proved. Who may do what is usually the address's to say: it is a
+	// capability.
+	Sender Sender
+
 	value any    // Body decoded, where the process is typed
 	later *Later // answers it, if it is a call
 	timer *Timer // it is no message of others, but what a timer was given

@@ -33,6 +33,9 @@ func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message,
 	if err != nil {
 		return err
 	}
+	if from := senderIn(ctx); from != nil {
+		m.Sender = *from
+	}
 	for {
 		p, err := s.processes.find(name, &m)
 		if err != nil {

@@ -21,6 +21,7 @@ type Letter struct {
 	Name string        // idempotency key; empty for none
 	TTL  time.Duration // 0: the message waits as long as its mailbox lives
 	mailbox.Meta
+	Sender *Sender // what is known of who sent it, for processes; nil: Go code
 }
 
 // check reports what is wrong with the letter, its body apart.
@@ -160,6 +161,9 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 	name := mailbox.HashName(l.Name)
 	if g.IsReply() {
 		name = mailbox.HashAnswer(l.Ref)
+	}
+	if g.Kind() == address.Process {
+		ctx = withSender(ctx, l.Sender)
 	}
 	return s.place(ctx, g, msg, name)
 }

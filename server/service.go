@@ -104,6 +104,14 @@ func (c *Context) Self() address.Address { return c.process.address }
 // Name returns the process's name.
 func (c *Context) Name() string { return c.process.name }
 
+// Sender is who sent the message that is being handled, as its Sender says; the zero value within Init and Continue.
+func (c *Context) Sender() Sender {
+	if c.message == nil {
+		return Sender{}
+	}
+	return c.message.Sender
+}
+
 // Send is [Server.Send], which does not wait for a full queue here.
 func (c *Context) Send(to address.Address, body any) error {
 	return c.process.server.Send(c, to, body)

@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
+
+	"github.com/genbrowser/genbrowser/server"
 )
 
 // Peer is who is at the other end of a request's connection. Behind a proxy that is the proxy: see [ForwardedFor] for
@@ -35,6 +38,9 @@ type peerKey struct{}
 type connection struct {
 	net.Conn
 	peer Peer
+
+	proved sync.Once
+	sender *server.Sender // once proved is done
 }
 
 // ConnContext makes the peer known to [PeerOf]. It is for http.Server.ConnContext.
@@ -53,7 +59,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 			peer.Transport = "unix"
 		}
 	}
-	return context.WithValue(ctx, peerKey{}, &connection{c, peer})
+	return context.WithValue(ctx, peerKey{}, &connection{Conn: c, peer: peer})
 }
 
 // PeerOf returns who sent the request of a context, r.Context(). With a server that has no [ConnContext], it is a
@@ -63,6 +69,11 @@ func PeerOf(ctx context.Context) Peer {
 	if !ok {
 		return Peer{Remote: true}
 	}
+	return c.now()
+}
+
+// now returns the peer of a connection whose handshake is over.
+func (c *connection) now() Peer {
 	peer := c.peer
 	if t, ok := c.Conn.(*tls.Conn); ok {
 		if chains := t.ConnectionState().VerifiedChains; len(chains) > 0 {

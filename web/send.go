@@ -60,6 +60,7 @@ func (h *Handler) letter(r *http.Request, b *body) (letter server.Letter, err er
 	}
 	letter.Name = r.Header.Get("Idempotency-Key")
 	letter.Trace = r.Header.Get("Traceparent")
+	letter.Sender = senderOf(r)
 	if ttl := r.Header.Get("Ttl"); ttl != "" {
 		if letter.TTL, err = parseTTL(ttl); err != nil {
 			return letter, err

@@ -57,7 +57,7 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 
 	u := uploads.Get().(*upload)
 	defer u.release()
-	u.h, u.w, u.rc, u.body = h, w, rc, r.Body
+	u.h, u.w, u.rc, u.body, u.sender = h, w, rc, r.Body, senderOf(r)
 	if h.messages != nil || h.bytes != nil {
 		u.client = h.address(r)
 	}
@@ -83,6 +83,7 @@ type upload struct {
 	endless bool // the sender said no length: it may wait for an answer before it sends more
 	maxLine int
 	client  string // its address, where there are quotas
+	sender  *server.Sender
 
 	in      []byte          // read, and not yet taken for a line
 	next    line            // the one at hand; here, so that it is not allocated for each
@@ -195,6 +196,7 @@ func (u *upload) line(line []byte) {
 		err = u.h.maySend(u.client, len(l.letter.Body))
 	}
 	if err == nil {
+		l.letter.Sender = u.sender
 		posted, err = u.h.office.Post(l.to, &l.letter)
 	}
 	if errors.Is(err, server.ErrName) || errors.Is(err, server.ErrTTL) { // members of the line, as others are
