@@ -67,7 +67,7 @@ func (h *Handler) callAndWait(w http.ResponseWriter, r *http.Request) ([]byte, e
 func (h *Handler) whereis(w http.ResponseWriter, r *http.Request) {
 	name := mux.Vars(r)["name"]
 	addr, ok := h.office.Whereis(name)
-	if !ok {
+	if !ok || !h.exports(r, name) {
 		h.refuse(w, &problem.Problem{Kind: problem.NotExported, Detail: strconv.Quote(name)})
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -313,5 +315,33 @@ func TestFailuresAreProblems(t *testing.T) {
 	}
 	if p := toProblem(fmt.Errorf("x: %w", server.FailureOf(server.ErrRefused))); p.Kind != problem.Refused {
 		t.Errorf("a failure in an error is %v", p)
+	}
+}
+
+// TestExports holds that a name which a request may not find is refused as one that is not exported.
+func TestExports(t *testing.T) {
+	s := serve(t, setup{web: Options{Exports: func(r *http.Request, name string) bool { return r.Header.Get("Client") == "shop" || name == "ping" }}})
+	for _, name := range []string{"ping", "till"} {
+		if _, err := s.office.Handle(name, server.HandlerFunc(func(context.Context, server.Message) error { return nil })); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.office.Export(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, client := range map[string]string{"ping": "", "till": "shop"} {
+		if a := s.do("GET", "/_gb/whereis/"+name, "", "Client", client); a.status != 200 {
+			t.Errorf("whereis %s for %q: %d %s", name, client, a.status, a.body)
+		}
+	}
+	hidden, none := s.do("GET", "/_gb/whereis/till", ""), s.do("GET", "/_gb/whereis/none", "")
+	hidden.header.Del("Date")
+	none.header.Del("Date")
+	expectProblem(t, "a hidden name", hidden, 404, "not-exported")
+	if hidden.body != strings.ReplaceAll(none.body, "none", "till") || !reflect.DeepEqual(hidden.header, none.header) {
+		t.Errorf("a hidden name is told apart: %v %s, and %v %s", hidden.header, hidden.body, none.header, none.body)
+	}
+	if a := s.do("HEAD", "/_gb/whereis/till", ""); a.status != 404 {
+		t.Errorf("HEAD tells %d of a hidden name", a.status)
 	}
 }

@@ -52,6 +52,9 @@ type Options struct {
 	// Listeners returns where discovery says that the client of a request may connect as well; by default it says
 	// nothing of that.
 	Listeners func(*http.Request) []Listener
+	// Exports says whether the client of a request may find the exported process of that name by whereis; by default
+	// it may find all. A process that it may not find can still be reached by who has its address.
+	Exports func(r *http.Request, name string) bool
 	// Operator says whose request may read /metrics and {prefix}/cluster; by default those from this machine. See [OperatorsAt].
 	Operator func(*http.Request) bool
 
@@ -72,6 +75,7 @@ type Handler struct {
 	opener     func(*http.Request) (any, error)
 	address    func(*http.Request) string
 	operator   func(*http.Request) bool
+	exports    func(r *http.Request, name string) bool
 	listeners  func(*http.Request) []Listener
 	opens      *limiter
 	messages   *limiter
@@ -104,6 +108,7 @@ func New(o Options) (*Handler, error) {
 		opener:     o.Open,
 		address:    o.ClientAddress,
 		operator:   o.Operator,
+		exports:    o.Exports,
 		listeners:  o.Listeners,
 		opens:      openLimiter(o.OpenRate, o.OpenBurst),
 		messages:   quota(o.SendRate, o.SendBurst, 1),
@@ -139,6 +144,9 @@ func New(o Options) (*Handler, error) {
 	}
 	if h.operator == nil {
 		h.operator, _ = OperatorsAt(nil, nil) // the default is well formed
+	}
+	if h.exports == nil {
+		h.exports = func(*http.Request, string) bool { return true }
 	}
 	if h.log == nil {
 		h.log = slog.Default()

@@ -8,7 +8,7 @@ import (
 func TestHelp(t *testing.T) {
 	for args, words := range map[string][]string{
 		"":                  {"serve", "playground", "open", "send", "key new", "address inspect", "address attenuate", "cluster status", "data check", "data compact", "healthcheck", "GENBROWSER_SECRET", "--version"},
-		"serve":             {"--listen", "tcp4://", "unix://", "--tls-cert", "--config", "--body", "--backlog", "--overflow", "--heartbeat", "--origin", "--operators", "--log-format", "--shutdown-grace"},
+		"serve":             {"--listen", "tcp4://", "?export=", "unix://", "--tls-cert", "--config", "--body", "--backlog", "--overflow", "--heartbeat", "--origin", "--operators", "--log-format", "--shutdown-grace"},
 		"playground":        {"--listen", "--log-level"},
 		"open":              {"<url>"},
 		"send":              {"<url>", "<to>", "<body>", "standard input"},

@@ -19,13 +19,14 @@ type listener struct {
 	transport string    // tcp, tls, mtls or unix
 	family    string    // of its addresses: tcp, tcp4 or tcp6; unix
 	url       string
+	exports   exports
 }
 
 // listenAll opens every listener of the list. One that fails is reported and skipped; all failing is an error.
 func listenAll(specs []string, configs tlsConfigs, log *slog.Logger) ([]listener, error) {
 	var opened []listener
 	var failed []error
-	for _, spec := range specs {
+	for _, spec := range splitListeners(specs) {
 		l, err := listen(spec, configs)
 		if err != nil {
 			log.Error("cannot listen", "on", spec, "error", err)
@@ -45,8 +46,22 @@ func listen(spec string, configs tlsConfigs) (listener, error) {
 	if err != nil || u.Scheme == "" {
 		return listener{}, fmt.Errorf("--listen %q: want a URL such as tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tls://:8443, mtls://:8444 or unix:///run/gb.sock", spec)
 	}
-	if u.Scheme != "unix" && (u.RawQuery != "" || u.Path != "" && u.Path != "/") {
-		return listener{}, fmt.Errorf("--listen %q: want nothing after %s://HOST:PORT", spec, u.Scheme)
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
+	}
+	exported, err := parseExports(query)
+	if err != nil {
+		return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
+	}
+	l, err := listenAt(spec, u, query, configs)
+	l.exports = exported
+	return l, err
+}
+
+func listenAt(spec string, u *url.URL, query url.Values, configs tlsConfigs) (listener, error) {
+	if u.Scheme != "unix" && (len(query) > 0 || u.Path != "" && u.Path != "/") {
+		return listener{}, fmt.Errorf("--listen %q: want nothing after %s://HOST:PORT but ?export=NAME,…", spec, u.Scheme)
 	}
 	switch u.Scheme {
 	case "tcp", "tcp4", "tcp6":
@@ -62,7 +77,7 @@ func listen(spec string, configs tlsConfigs) (listener, error) {
 		}
 		return listenTCP("mtls", "tcp", u.Host, configs.mtls)
 	case "unix":
-		mode, err := socketMode(u)
+		mode, err := socketMode(u, query)
 		if err != nil {
 			return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
 		}
@@ -79,21 +94,20 @@ func listenTCP(transport, family, address string, config *tls.Config) (listener,
 	}
 	socket := &draining{deadliner: l.(deadliner)}
 	if config == nil {
-		return listener{socket, socket, transport, family, "http://" + callable(l.Addr())}, nil
+		return listener{Listener: socket, socket: socket, transport: transport, family: family, url: "http://" + callable(l.Addr())}, nil
 	}
-	return listener{tls.NewListener(socket, config), socket, transport, family, "https://" + callable(l.Addr())}, nil
+	return listener{Listener: tls.NewListener(socket, config), socket: socket, transport: transport, family: family, url: "https://" + callable(l.Addr())}, nil
 }
 
 // socketMode reads ?mode=0660, the permissions of a socket: who may write may connect. By default that is the server's
 // own user.
-func socketMode(u *url.URL) (fs.FileMode, error) {
-	query, err := url.ParseQuery(u.RawQuery)
+func socketMode(u *url.URL, query url.Values) (fs.FileMode, error) {
 	text := query.Get("mode")
 	switch {
 	case u.Host != "" || u.Path == "":
 		return 0, errors.New("want an absolute path, such as unix:///run/gb.sock")
-	case err != nil || len(query) > 1 || len(query) == 1 && len(query["mode"]) != 1:
-		return 0, errors.New("want nothing after the path but ?mode=0660")
+	case len(query) > 1 || len(query) == 1 && len(query["mode"]) != 1:
+		return 0, errors.New("want nothing after the path but ?mode=0660 and export=NAME,…")
 	case len(query) == 0:
 		return 0o600, nil
 	}
@@ -117,7 +131,7 @@ func listenUnix(path string, mode fs.FileMode) (listener, error) {
 		return listener{}, err
 	}
 	socket := &draining{deadliner: l.(deadliner)}
-	return listener{socket, socket, "unix", "unix", (&url.URL{Scheme: "unix", Path: path}).String()}, nil
+	return listener{Listener: socket, socket: socket, transport: "unix", family: "unix", url: (&url.URL{Scheme: "unix", Path: path}).String()}, nil
 }
 
 // removeStale removes a socket that a server left behind which was killed, and nothing else.

@@ -19,7 +19,7 @@ import (
 
 // flags are those of every server.
 type flags struct {
-	Listen    []string `help:"Where to listen: ${listeners}. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
+	Listen    []string `help:"Where to listen: ${listeners}. With ?export=ping,shop/* its clients find no other exported names. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"none" placeholder:"URL"`
 	Advertise []string `help:"Where discovery says that clients can connect: URLs such as https://gb.example.com, mtls://gb.example.com:8444 or unix:///run/gb.sock; one with no host, such as tls://:8443, is at the host that the client called. Default: where the server listens; empty: nowhere. May be repeated." sep:"," placeholder:"URL"`
 	certificates
 	storage
@@ -129,7 +129,7 @@ func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(
 		Server: office, Prefix: f.Prefix, Name: f.Name, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
 		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient,
 		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
-		Listeners: listeners, Logger: log,
+		Listeners: listeners, Exports: mayFind, Logger: log,
 	})
 }
 
@@ -184,6 +184,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	}
 	silent := newcomers{open: make(map[net.Conn]bool)}
 	srv.ConnState, srv.ConnContext = silent.note, web.ConnContext
+	srv.BaseContext = baseContext
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
