@@ -659,3 +659,25 @@ func TestName(t *testing.T) {
 		}
 	}
 }
+
+// TestDisconnected holds that a peer whose stream an operator ends comes back when it is told to, and else ends.
+func TestDisconnected(t *testing.T) {
+	s := start(t, siteOptions{})
+	changes, onStatus := statuses()
+	p := dial(t, s.URL, client.DialOptions{OnStatus: onStatus})
+	await(t, changes, client.Open)
+	key, err := address.Inspect(p.Key().Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.gb.Disconnect(key.Mailbox, time.Millisecond) {
+		t.Fatal("it is not connected")
+	}
+	await(t, changes, client.Reconnecting)
+	await(t, changes, client.Open)
+	if !s.gb.Disconnect(key.Mailbox, 0) {
+		t.Fatal("it is not connected again")
+	}
+	await(t, changes, client.Closed)
+	wantProblem(t, p.Err(), problem.Gone, "disconnected")
+}

@@ -133,6 +133,13 @@ func (s *Server) describe(id uuid.UUID, config json.RawMessage) Mailbox {
 	return Mailbox{Key: key, Address: addr, Config: config}
 }
 
+// Address returns the address of the mailbox with that id, for a server's own code that sends to a client by what
+// operators see of it. Whether there is such a mailbox shows when it is sent to.
+func (s *Server) Address(mailbox uuid.UUID) (address.Address, error) {
+	key := s.keys.MailboxKey(mailbox)
+	return key.Address()
+}
+
 // Describe returns the mailbox that grant g, of which it needs the right to read, is for. Its Cursor is where
 // reading begins, and its Key the zero value.
 func (s *Server) Describe(g *address.Grant) (Mailbox, error) {

@@ -179,6 +179,7 @@ func (h *Handler) routes() *mux.Router {
 	h.add(r, h.prefix+"/call/{address:.*}", methods{"POST": h.call})
 	h.add(r, h.prefix+"/whereis/{name:.*}", page(h.whereis))
 	h.add(r, h.prefix+"/clients", page(h.forOperators(h.clients)))
+	h.add(r, h.prefix+"/clients/{mailbox}", methods{"DELETE": h.forOperators(h.disconnectClient)})
 	h.add(r, h.prefix+"/cluster", page(h.forOperators(h.cluster)))
 	h.add(r, h.prefix+"/client.js", page(script("client.js")))
 	h.add(r, h.prefix+"/client.global.js", page(script("client.global.js")))
