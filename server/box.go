@@ -50,22 +50,27 @@ type Mailbox struct {
 // Open makes a mailbox, asleep until somebody subscribes. Its client is given config, or the server's if that
 // is nil. The errors are [ErrOverloaded], [ErrUnavailable] and [ErrShuttingDown].
 func (s *Server) Open(config json.RawMessage) (Mailbox, error) {
+	_, opened, err := s.open(config)
+	return opened, err
+}
+
+func (s *Server) open(config json.RawMessage) (uuid.UUID, Mailbox, error) {
 	if s.stopping.Load() {
-		return Mailbox{}, ErrShuttingDown
+		return uuid.UUID{}, Mailbox{}, ErrShuttingDown
 	}
 	if len(config) > maxConfig {
-		return Mailbox{}, fmt.Errorf("server: a config of %d bytes; want at most %d", len(config), maxConfig)
+		return uuid.UUID{}, Mailbox{}, fmt.Errorf("server: a config of %d bytes; want at most %d", len(config), maxConfig)
 	}
 	id, start, err := s.openHere(config)
 	if errors.Is(err, errElsewhere) {
 		id, start, err = s.openElsewhere(config)
 	}
 	if err != nil {
-		return Mailbox{}, err
+		return id, Mailbox{}, err
 	}
 	opened := s.describe(id, config)
 	opened.Cursor = start
-	return opened, nil
+	return id, opened, nil
 }
 
 // openHere makes a mailbox in a shard of this node's.
@@ -241,6 +246,7 @@ func (b *box) finish(why error, still func() bool) error {
 
 	s.account(-bytes)
 	s.mailboxes.Add(-1)
+	s.tenants.leave(b.id)
 	s.asleep.Stop(&b.expiry)
 	if sub != nil {
 		sub.reader.End(why)
@@ -342,6 +348,7 @@ func (b *box) moveAway() {
 
 	b.server.account(-bytes)
 	b.server.mailboxes.Add(-1)
+	b.server.tenants.leave(b.id)
 	b.server.asleep.Stop(&b.expiry)
 	if sub != nil {
 		sub.reader.End(ErrMoved)

@@ -56,6 +56,7 @@ type Server struct {
 	shards    [shardCount]shard
 	processes processes
 	gone      gone
+	tenants   tenants
 	notices   notices
 	watchers  watchers // of processes
 	callers   callers

@@ -46,8 +46,13 @@ type Options struct {
 	SendBytesBurst int
 	// StreamsPerClient is how many streams a client address may have; 0 is no limit.
 	StreamsPerClient int
+	// MailboxesPerClient is how many mailboxes a client address may have that it opened here, since this server started
+	// and which it keeps, and MonitorsPerClient how many monitors and links, of what this server keeps; 0 is no limit.
+	MailboxesPerClient int
+	MonitorsPerClient  int
 	// ClientAddress tells clients apart for these limits; by default by the connection's address, which behind a
-	// proxy is the proxy's.
+	// proxy is the proxy's. A client that proves who it is, by a certificate that was verified or at a unix socket,
+	// counts as that, wherever it comes from: see [ConnContext].
 	ClientAddress func(*http.Request) string
 	// Listeners returns where discovery says that the client of a request may connect as well; by default it says
 	// nothing of that.
@@ -80,6 +85,8 @@ type Handler struct {
 	opens      *limiter
 	messages   *limiter
 	bytes      *limiter
+	mailboxes  int // of a client, at most; 0: any number
+	monitors   *monitors
 	heartbeat  time.Duration
 	slow       time.Duration
 	sendBuffer int
@@ -113,6 +120,8 @@ func New(o Options) (*Handler, error) {
 		opens:      openLimiter(o.OpenRate, o.OpenBurst),
 		messages:   quota(o.SendRate, o.SendBurst, 1),
 		bytes:      quota(o.SendBytes, o.SendBytesBurst, o.Server.Limits().Body),
+		mailboxes:  o.MailboxesPerClient,
+		monitors:   limitMonitors(o.Server, o.MonitorsPerClient),
 		heartbeat:  15 * time.Second,
 		slow:       60 * time.Second,
 		sendBuffer: 64 << 10,
@@ -124,8 +133,9 @@ func New(o Options) (*Handler, error) {
 			return nil, errors.New(`web: Options.Prefix must be like "/_gb"`)
 		}
 	}
-	if o.SendRate < 0 || o.SendBurst < 0 || o.SendBytes < 0 || o.SendBytesBurst < 0 || o.StreamsPerClient < 0 {
-		return nil, errors.New("web: a limit of what a client may send is negative")
+	if o.SendRate < 0 || o.SendBurst < 0 || o.SendBytes < 0 || o.SendBytesBurst < 0 || o.StreamsPerClient < 0 ||
+		o.MailboxesPerClient < 0 || o.MonitorsPerClient < 0 {
+		return nil, errors.New("web: a limit of what a client may do is negative")
 	}
 	if o.Heartbeat < 0 || o.SlowReader < 0 || o.SendBuffer < 0 {
 		return nil, errors.New("web: Heartbeat, SlowReader or SendBuffer is negative")
@@ -142,6 +152,7 @@ func New(o Options) (*Handler, error) {
 	if h.address == nil {
 		h.address = remoteAddress
 	}
+	h.address = byIdentity(h.address)
 	if h.operator == nil {
 		h.operator, _ = OperatorsAt(nil, nil) // the default is well formed
 	}

@@ -76,6 +76,9 @@ var numbers = []number{
 var refusedDesc = prometheus.NewDesc("genbrowser_messages_refused_total",
 	"Messages refused to their senders, by the code of the problem that these were told.", []string{"reason"}, nil)
 
+var unopenedDesc = prometheus.NewDesc("genbrowser_mailboxes_refused_total",
+	"Mailboxes that were not opened, by the code of the problem that the client was told.", []string{"reason"}, nil)
+
 // logNumbers are those of a server whose mailboxes outlive it.
 var logNumbers = []number{
 	total("log_written_bytes", "Bytes written to the log.", func(r *scrape) int64 { return r.Log.Bytes }),
@@ -119,6 +122,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		}
 	}
 	out <- refusedDesc
+	out <- unopenedDesc
 	out <- commitRecordsDesc
 	out <- commitSecondsDesc
 }
@@ -129,6 +133,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	r.send(out, numbers)
 	for _, k := range problem.Kinds() {
 		out <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.tally.refused[k].Load()), k.Code)
+		out <- prometheus.MustNewConstMetric(unopenedDesc, prometheus.CounterValue, float64(h.tally.unopened[k].Load()), k.Code)
 	}
 	if r.Log != nil {
 		r.send(out, logNumbers)

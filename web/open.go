@@ -50,6 +50,14 @@ func (h *Handler) describe(m server.Mailbox, withKey bool) opened {
 
 // admit opens a mailbox for whoever asks, if it may have one.
 func (h *Handler) admit(r *http.Request) (server.Mailbox, error) {
+	m, err := h.tryAdmit(r)
+	if err != nil {
+		h.tally.refuseOpen(toProblem(err).Kind)
+	}
+	return m, err
+}
+
+func (h *Handler) tryAdmit(r *http.Request) (server.Mailbox, error) {
 	if wait := h.opens.wait(h.address(r), 1, time.Now()); wait > 0 {
 		return server.Mailbox{}, &problem.Problem{
 			Kind:       problem.TooManyOpens,
@@ -60,6 +68,9 @@ func (h *Handler) admit(r *http.Request) (server.Mailbox, error) {
 	config, err := h.configFor(r)
 	if err != nil {
 		return server.Mailbox{}, err
+	}
+	if h.mailboxes > 0 {
+		return h.office.OpenFor(h.address(r), h.mailboxes, config)
 	}
 	return h.office.Open(config)
 }

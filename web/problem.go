@@ -36,6 +36,7 @@ var kinds = []struct {
 	{server.ErrUnavailable, problem.Unavailable, 2 * time.Second},
 	{server.ErrMoved, problem.Unavailable, time.Second},
 	{server.ErrOverloaded, problem.Overloaded, 5 * time.Second},
+	{server.ErrTooManyMailboxes, problem.TooManyMailboxes, 5 * time.Second},
 	{server.ErrShuttingDown, problem.ShuttingDown, 2 * time.Second},
 	{mailbox.ErrFull, problem.Full, time.Second},
 	{mailbox.ErrWatched, problem.Full, 5 * time.Second},

@@ -1,12 +1,19 @@
 package web
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/server"
 )
 
 // byHeader tells clients apart as a proxy would.
@@ -78,7 +85,7 @@ func TestStreamsPerClient(t *testing.T) {
 
 func TestQuotaOptions(t *testing.T) {
 	s := serve(t, setup{})
-	for _, o := range []Options{{SendRate: -1}, {SendBurst: -1}, {SendBytes: -1}, {SendBytesBurst: -1}, {StreamsPerClient: -1}} {
+	for _, o := range []Options{{SendRate: -1}, {SendBurst: -1}, {SendBytes: -1}, {SendBytesBurst: -1}, {StreamsPerClient: -1}, {MailboxesPerClient: -1}, {MonitorsPerClient: -1}} {
 		o.Server = s.office
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v is taken", o)
@@ -117,5 +124,169 @@ func TestClients(t *testing.T) {
 		if c.Mailbox != s.grant(one.Key).Mailbox() || c.Client != "192.0.2.1" || c.Since.Before(began.Add(-time.Second)) || strings.Contains(a.body, "gb") {
 			t.Errorf("%q: %s", limit, a.body)
 		}
+	}
+}
+
+func TestMailboxesPerClient(t *testing.T) {
+	s := serve(t, setup{web: Options{MailboxesPerClient: 2, ClientAddress: byHeader}})
+	var first opened
+	for i := range 2 {
+		a := s.do("POST", "/_gb/mailbox", "", "Client", "a")
+		if err := json.Unmarshal([]byte(a.body), &first); err != nil || a.status != 201 {
+			t.Fatalf("mailbox %d: %d %s", i, a.status, a.body)
+		}
+	}
+	third := s.do("POST", "/_gb/mailbox", "", "Client", "a")
+	expectProblem(t, "a third mailbox", third, 429, "too-many-mailboxes")
+	if third.header.Get("Retry-After") == "" || !strings.Contains(third.body, "at most 2") {
+		t.Errorf("a third mailbox: Retry-After %q, %s", third.header.Get("Retry-After"), third.body)
+	}
+	_, a := s.tryStream("/_gb/mailbox?new", "Client", "a")
+	expectProblem(t, "a third one by a stream", a, 429, "too-many-mailboxes")
+	if n := metric(t, s, `genbrowser_mailboxes_refused_total{reason="too-many-mailboxes"}`); n != "2" {
+		t.Errorf("%s are counted as refused, want 2", n)
+	}
+	s.stream("/_gb/mailbox?new", "Client", "b").init()
+	s.stream("/_gb/mailbox", "Client", "a", "Authorization", "Bearer "+first.Key).init() // one of its own
+	if a := s.do("DELETE", "/_gb/mailbox", "", "Authorization", "Bearer "+first.Key); a.status != 204 {
+		t.Fatalf("close: %d", a.status)
+	}
+	s.stream("/_gb/mailbox?new", "Client", "a").init()
+	expectProblem(t, "one more after that", s.do("POST", "/_gb/mailbox", "", "Client", "a"), 429, "too-many-mailboxes")
+}
+
+// TestMonitorsPerClient goes to the limit with every way in which a monitor or link comes to its end.
+func TestMonitorsPerClient(t *testing.T) {
+	s := serve(t, setup{web: Options{MonitorsPerClient: 2, ClientAddress: byHeader}})
+	watcher, refs := s.open(), 0
+	line := func(client, kind, to, reply, ref string) string {
+		t.Helper()
+		text := fmt.Sprintf(`{"to":%q,"kind":%q,"ref":%q,"reply":%q,"body":null}`, to, kind, ref, reply)
+		a := s.do("POST", "/_gb/send", text, "Content-Type", "application/x-ndjson", "Client", client)
+		return summary(t, strings.TrimSpace(a.body))
+	}
+	watch := func(client, kind string, of, by opened) (got, ref string) {
+		t.Helper()
+		refs++
+		ref = fmt.Sprint("r", refs)
+		return line(client, kind, of.Address, replyAddress(t, by, ref), ref), ref
+	}
+	expect := func(want, client, kind string, of opened) string {
+		t.Helper()
+		got, ref := watch(client, kind, of, watcher)
+		if got != want {
+			t.Fatalf("%s of %s: %s, want %s", kind, client, got, want)
+		}
+		return ref
+	}
+	room := func(what string, of opened) {
+		t.Helper()
+		until(t, what+" makes room", func() bool { got, _ := watch("a", "monitor", of, watcher); return got == "202" })
+		expect("429 too-many-monitors", "a", "monitor", of)
+	}
+	closed := func(o opened) {
+		t.Helper()
+		if a := s.do("DELETE", "/_gb/mailbox", "", "Authorization", "Bearer "+o.Key); a.status != 204 {
+			t.Fatalf("close: %d", a.status)
+		}
+	}
+	stays, ends := s.open(), s.open()
+	ref := expect("202", "a", "monitor", stays)
+	if got := line("a", "monitor", stays.Address, replyAddress(t, watcher, ref), ref); got != "202" {
+		t.Errorf("the same again: %s", got)
+	}
+	expect("202", "a", "link", ends)
+	expect("429 too-many-monitors", "a", "monitor", stays)
+	expect("429 too-many-monitors", "a", "link", stays)
+	expect("202", "b", "monitor", stays)
+	if got := line("a", "demonitor", stays.Address, replyAddress(t, watcher, ref), ref); got != "202" {
+		t.Fatalf("demonitor: %s", got)
+	}
+	expect("202", "a", "monitor", stays) // at once
+	closed(ends)
+	room("the end of what is linked", stays)
+
+	// one whose watcher ends, and one of a process that ends
+	s = serve(t, setup{web: Options{MonitorsPerClient: 1, ClientAddress: byHeader}})
+	stays, watcher = s.open(), s.open()
+	gone := s.open()
+	if got, _ := watch("a", "monitor", stays, gone); got != "202" {
+		t.Fatal(got)
+	}
+	expect("429 too-many-monitors", "a", "monitor", stays)
+	closed(gone)
+	room("the end of the watcher", stays)
+	process, err := s.office.Handle("p", server.HandlerFunc(func(context.Context, server.Message) error { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("202", "b", "monitor", opened{Address: process.String()})
+	expect("429 too-many-monitors", "b", "monitor", stays)
+	s.office.Release("p")
+	until(t, "the end of the process makes room", func() bool { got, _ := watch("b", "monitor", stays, watcher); return got == "202" })
+
+	// what is refused for another reason does not count
+	for i := range 3 {
+		ref := fmt.Sprint("x", i)
+		if got := line("c", "monitor", strings.Replace(stays.Address, "gba_", "gba_A", 1), replyAddress(t, watcher, ref), ref); got == "202" || got == "429 too-many-monitors" {
+			t.Errorf("a monitor of nonsense: %s", got)
+		}
+		if got := line("c", "monitor", attenuated(t, stays.Address, address.Only(address.Send)), replyAddress(t, watcher, ref), ref); got != "403 missing-right" {
+			t.Errorf("a monitor that is not allowed: %s", got)
+		}
+	}
+	expect("202", "c", "monitor", stays)
+	if n := metric(t, s, `genbrowser_messages_refused_total{reason="too-many-monitors"}`); n == "0" || n == "" {
+		t.Errorf("%q are counted as refused", n)
+	}
+}
+
+// TestQuotasByIdentity connects from one address with a certificate, and without.
+func TestQuotasByIdentity(t *testing.T) {
+	cert := selfSigned(t)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert.Leaf)
+	s := serve(t, setup{kind: "h2", web: Options{MailboxesPerClient: 1}, http: func(srv *http.Server) { srv.ConnContext = ConnContext }})
+	s.srv.TLS.ClientAuth, s.srv.TLS.ClientCAs = tls.VerifyClientCertIfGiven, pool
+	tr := s.srv.Client().Transport.(*http.Transport).Clone()
+	defer tr.CloseIdleConnections()
+	tr.TLSClientConfig.Certificates = []tls.Certificate{cert}
+	post := func(c *http.Client, headers ...string) int {
+		t.Helper()
+		r, err := http.NewRequest("POST", s.srv.URL+"/_gb/mailbox", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setHeaders(r, headers)
+		resp, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	proved, nobody := &http.Client{Transport: tr}, s.srv.Client()
+	for _, tt := range []struct {
+		what string
+		got  int
+		want int
+	}{
+		{"who proved it", post(proved), 201},
+		{"who proved it, again", post(proved), 429},
+		{"nobody, from the same address", post(nobody), 201},
+		{"nobody, again", post(nobody), 429},
+		{"a proxy, which is nobody", post(proved, "Via", "1.1 x"), 429},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.what, tt.got, tt.want)
+		}
+	}
+	if got := s.gb.address(httptest.NewRequest("GET", "/", nil).WithContext(ConnContext(ctx, from{at: "192.0.2.1:1"}))); got != "192.0.2.1" {
+		t.Errorf("who proves nothing is %q", got)
+	}
+	user := &connection{}
+	user.proved.Do(func() { user.sender = &server.Sender{Remote: true, Credentials: &server.Credentials{UID: 7}} })
+	if got := s.gb.address(httptest.NewRequest("GET", "/", nil).WithContext(context.WithValue(ctx, peerKey{}, user))); got != "uid:7" {
+		t.Errorf("a user at a socket is %q", got)
 	}
 }

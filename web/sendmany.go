@@ -58,7 +58,7 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	u := uploads.Get().(*upload)
 	defer u.release()
 	u.h, u.w, u.rc, u.body, u.sender = h, w, rc, r.Body, senderOf(r)
-	if h.messages != nil || h.bytes != nil {
+	if h.messages != nil || h.bytes != nil || h.monitors != nil {
 		u.client = h.address(r)
 	}
 	u.endless, u.maxLine = r.ContentLength < 0, h.office.Limits().Body+lineOverhead
@@ -197,7 +197,7 @@ func (u *upload) line(line []byte) {
 	}
 	if err == nil {
 		l.letter.Sender = u.sender
-		posted, err = u.h.office.Post(l.to, &l.letter)
+		posted, err = u.post(l)
 	}
 	if errors.Is(err, server.ErrName) || errors.Is(err, server.ErrTTL) { // members of the line, as others are
 		err = malformedLine(err.Error())

@@ -52,6 +52,9 @@ type flags struct {
 	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds."`
 	StreamsPerClient int     `help:"Streams that a client address may have; 0 for no limit."`
 
+	MailboxesPerClient int `help:"Mailboxes that a client address may have; 0 for no limit."`
+	MonitorsPerClient  int `help:"Monitors and links that a client address may have; 0 for no limit."`
+
 	Heartbeat     time.Duration `help:"Sign of life on silent streams." default:"15s"`
 	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
 	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
@@ -128,6 +131,7 @@ func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(
 	return web.New(web.Options{
 		Server: office, Prefix: f.Prefix, Name: f.Name, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
 		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient,
+		MailboxesPerClient: f.MailboxesPerClient, MonitorsPerClient: f.MonitorsPerClient,
 		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
 		Listeners: listeners, Exports: mayFind, Logger: log,
 	})

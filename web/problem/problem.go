@@ -82,6 +82,8 @@ var (
 	TooManyMessages   = kind(429, "too-many-messages", "Too many messages or bytes sent from this client address")
 	TooManyStreams    = kind(429, "too-many-streams", "Too many streams of this client address")
 	TooManyOpens      = kind(429, "too-many-opens", "Too many mailboxes opened from this client address")
+	TooManyMailboxes  = kind(429, "too-many-mailboxes", "Too many mailboxes of this client address")
+	TooManyMonitors   = kind(429, "too-many-monitors", "Too many monitors and links of this client address")
 	Internal          = kind(500, "internal", "Internal error")
 	CallFailed        = kind(502, "call-failed", "The callee failed to handle the call")
 	ShuttingDown      = kind(503, "shutting-down", "The server is shutting down")
