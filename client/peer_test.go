@@ -148,7 +148,6 @@ func TestPeerCallsBothWays(t *testing.T) {
 	}
 }
 
-// Both calls are there before either is answered.
 // TestCallFunc has a function serve: it answers calls, and is given casts, too.
 func TestCallFunc(t *testing.T) {
 	s := start(t, siteOptions{})
@@ -175,6 +174,7 @@ func TestCallFunc(t *testing.T) {
 	}
 }
 
+// Both calls are there before either is answered.
 func TestACallOvertakesAnother(t *testing.T) {
 	s := start(t, siteOptions{})
 	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
