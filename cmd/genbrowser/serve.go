@@ -192,12 +192,11 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
-		conns := l.Listener
 		if f.FastLane && (l.transport == "tcp" || l.transport == "unix") {
-			conns = gb.FastLane(conns, srv)
+			l.Listener = gb.FastLane(l.Listener, srv)
 		}
 		serving.Go(func() {
-			if err := srv.Serve(conns); !errors.Is(err, net.ErrClosed) {
+			if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {
 				log.Error("listener failed", "url", l.url, "error", err)
 			}
 		})
