@@ -18,8 +18,9 @@ import (
 
 // fastConn is a connection in the fast lane, served by one goroutine.
 type fastConn struct {
-	lane *fastLane
-	conn net.Conn
+	lane   *fastLane
+	conn   net.Conn
+	sender *server.Sender
 
 	in      []byte // read, and not yet served
 	need    int    // bytes of in for the request at its head, if that is known
@@ -67,6 +68,7 @@ func (c *fastConn) serve() {
 			c.lane.h.log.Error("a send panicked", "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
+	c.sender = c.lane.senderOn(c.conn)
 	c.in = make([]byte, 0, fastBuffer)
 	c.mayRead(c.lane.readTimeout(), time.Now()) // a new connection is one whose request arrives
 	for !c.over && !c.foreign {
@@ -133,7 +135,7 @@ func (c *fastConn) serveAll(begun bool) {
 			break
 		}
 		if c.foreign = v == isForeign; !c.foreign {
-			w.post(c.lane.h)
+			w.post(c.lane.h, c.sender)
 			at += w.next.size
 			begun, c.served = false, true
 		}
@@ -184,9 +186,9 @@ func soon(deadline time.Time, d time.Duration, now time.Time) bool {
 }
 
 // post sends the letter of the next request.
-func (w *fastWork) post(h *Handler) {
+func (w *fastWork) post(h *Handler, from *server.Sender) {
 	r := &w.next
-	w.letter = server.Letter{Body: r.body, Name: string(r.name)}
+	w.letter = server.Letter{Body: r.body, Name: string(r.name), Sender: from}
 	w.letter.Trace = string(r.trace)
 	var p fastPost
 	switch {

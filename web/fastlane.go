@@ -1,11 +1,14 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/genbrowser/genbrowser/server"
 )
 
 // FastLane returns a listener for srv, around l, that serves sends itself, at about half the cost: requests such as
@@ -150,6 +153,19 @@ func (l *fastLane) forget(c *fastConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
+}
+
+// senderOn returns who processes are told that what comes on a connection is from. The lane knows no header by which a
+// proxy or a page would speak through it for others.
+func (l *fastLane) senderOn(c net.Conn) *server.Sender {
+	if l.srv.ConnContext == nil {
+		return somebody
+	}
+	known, ok := l.srv.ConnContext(context.Background(), c).Value(peerKey{}).(*connection)
+	if !ok {
+		return somebody
+	}
+	return known.provedBy()
 }
 
 // readTimeout is how long a request may take to arrive; 0 for any time.

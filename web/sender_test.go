@@ -153,3 +153,44 @@ func TestSenderOfNoConnContext(t *testing.T) {
 		t.Errorf("Go code is %+v", got)
 	}
 }
+
+// In the fast lane, a send is by whom it would be without: a request before it leaves the lane, so it is alone on its
+// connection.
+func TestSenderInTheFastLane(t *testing.T) {
+	s, to, came := senders(t, setup{})
+	path := filepath.Join(t.TempDir(), "s")
+	socket, err := net.Listen("unix", path)
+	if err != nil {
+		t.Skip(err)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := server.Sender{Remote: true}
+	if runtime.GOOS == "linux" {
+		owner.Credentials = &server.Credentials{UID: os.Geteuid(), GID: os.Getegid(), PID: os.Getpid()}
+	}
+	srv, blind := &http.Server{Handler: s.gb, ConnContext: ConnContext}, &http.Server{Handler: s.gb}
+	defer srv.Close()
+	defer blind.Close()
+	for i, tt := range []struct {
+		l    net.Listener
+		srv  *http.Server
+		want server.Sender
+	}{{socket, srv, owner}, {tcp, blind, server.Sender{Remote: true}}} {
+		go tt.srv.Serve(s.gb.FastLane(tt.l, tt.srv))
+		c, err := net.Dial(tt.l.Addr().Network(), tt.l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /_gb/send/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1", to)
+		if got := <-came; !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("in the lane: sent by %+v, want %+v", got, tt.want)
+		}
+		if got, want := s.metric("genbrowser_fast_lane_sends_total"), fmt.Sprint(i+1); got != want {
+			t.Errorf("%s sends in the lane, want %s", got, want)
+		}
+	}
+}
