@@ -15,8 +15,14 @@ import (
 	"github.com/genbrowser/genbrowser/server"
 )
 
-// TestExportsOfListeners asks each listener for the same names.
+// TestExportsOfListeners asks each listener for the same names, also one whose connections come from the fast lane.
 func TestExportsOfListeners(t *testing.T) {
+	exportsOfListeners(t, flags{ShutdownGrace: 10 * time.Second})
+	exportsOfListeners(t, flags{ShutdownGrace: 10 * time.Second, FastLane: true})
+}
+
+func exportsOfListeners(t *testing.T, f flags) {
+	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	keys, err := address.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	if err != nil {
@@ -32,7 +38,6 @@ func TestExportsOfListeners(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f := flags{ShutdownGrace: 10 * time.Second}
 	gb, err := f.handler(office, quiet, nil)
 	if err != nil {
 		t.Fatal(err)
