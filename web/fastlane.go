@@ -105,7 +105,7 @@ func (l *fastLane) accept() {
 }
 
 func (l *fastLane) take(c net.Conn) {
-	f := &fastConn{lane: l, conn: c, sender: l.senderAt(c)}
+	f := &fastConn{lane: l, conn: c}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending {
@@ -114,14 +114,6 @@ func (l *fastLane) take(c net.Conn) {
 	}
 	l.conns[f] = struct{}{}
 	l.serves.Go(f.serve)
-}
-
-// senderAt is senderOf for a connection in the lane, where no request has a header of a proxy or page.
-func (l *fastLane) senderAt(c net.Conn) *server.Sender {
-	if l.srv.ConnContext == nil {
-		return somebody
-	}
-	return ConnContext(context.Background(), c).Value(peerKey{}).(*connection).provedBy()
 }
 
 // hand gives Accept what it returns.

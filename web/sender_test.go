@@ -134,47 +134,6 @@ func TestSenderAtASocket(t *testing.T) {
 	expectSenders(t, "a proxy at a socket", came, server.Sender{Remote: true})
 }
 
-// TestSenderInTheFastLane holds that what passes by net/http is from the same.
-func TestSenderInTheFastLane(t *testing.T) {
-	s, to, came := senders(t, setup{})
-	for _, network := range []string{"tcp", "unix"} {
-		for _, known := range []bool{true, false} {
-			at := "127.0.0.1:0"
-			if network == "unix" {
-				at = filepath.Join(t.TempDir(), "s")
-			}
-			l, err := net.Listen(network, at)
-			if err != nil {
-				t.Skip(err)
-			}
-			srv, want := &http.Server{Handler: s.gb}, server.Sender{Remote: true}
-			if known {
-				srv.ConnContext = ConnContext
-			}
-			if known && network == "unix" && runtime.GOOS == "linux" {
-				want.Credentials = &server.Credentials{UID: os.Geteuid(), GID: os.Getegid(), PID: os.Getpid()}
-			}
-			ended := make(chan error)
-			go func() { ended <- srv.Serve(s.gb.FastLane(l, srv)) }()
-			c, err := net.Dial(network, l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			before := s.gb.tally.fast.Load()
-			fmt.Fprintf(c, "POST /_gb/send/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1", to)
-			if got := <-came; !reflect.DeepEqual(got, want) {
-				t.Errorf("%s, known %v: sent by %+v, want %+v", network, known, got, want)
-			}
-			if head := readHead(t, c); !strings.HasPrefix(head, "HTTP/1.1 202") || s.gb.tally.fast.Load() == before {
-				t.Errorf("%s: not in the lane: %s", network, head)
-			}
-			c.Close()
-			srv.Close()
-			<-ended
-		}
-	}
-}
-
 // TestSenderOfNoConnContext holds that a server which does not tell who is there vouches for nobody.
 func TestSenderOfNoConnContext(t *testing.T) {
 	s, to, came := senders(t, setup{})
