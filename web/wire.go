@@ -29,7 +29,7 @@ type socket struct {
 	raw  syscall.RawConn // nil where only blocking writes can be had: TLS, other systems, tests
 
 	// of the write under way; a closure of its own for each would be an allocation
-	attempt func(fd uintptr) bool
+	attempt func(fd uintptr)
 	b       []byte
 	n       int
 	err     error
@@ -64,7 +64,7 @@ func (s *socket) tryWrite(b []byte) (int, error) {
 		return 0, nil
 	}
 	s.b = b
-	err := s.raw.Write(s.attempt)
+	err := s.raw.Control(s.attempt) // Write would make ready to wait, which costs more and is not done here
 	s.b = nil
 	if err == nil {
 		err = s.err
@@ -72,11 +72,7 @@ func (s *socket) tryWrite(b []byte) (int, error) {
 	return s.n, err
 }
 
-// writeOnce always says that it is done, so that the runtime does not wait until the socket takes more.
-func (s *socket) writeOnce(fd uintptr) bool {
-	s.n, s.err = tryWrite(fd, s.b)
-	return true
-}
+func (s *socket) writeOnce(fd uintptr) { s.n, s.err = tryWrite(fd, s.b) }
 
 func (s *socket) write(b []byte, within time.Duration) error {
 	s.conn.SetWriteDeadline(time.Now().Add(within))
