@@ -14,7 +14,7 @@ import (
 // Down tells of the end of a mailbox or process.
 type Down struct {
 	Address address.Address `json:"-"`      // of what ended; the zero value if it was they who linked
-	Reason  string          `json:"reason"` // "normal", "closed", "expired", "exit", "crashed" or "gone"
+	Reason  string          `json:"reason"` // "normal", "closed", "expired", "exit", "crashed", "node-lost" or "gone"
 	Detail  json.RawMessage `json:"detail"` // how it crashed, or what the exit said; nil for nothing
 }
 

@@ -97,17 +97,27 @@ func (c *cluster) takeBeat(from string, text []byte) {
 	if skew := b.Clock.Sub(c.server.clock.now()).Abs(); skew > maxSkew && n.beat.Clock.IsZero() {
 		c.log.Warn("clocks are apart; messages with a time to live may end early or late", "node", b.Name, "by", skew)
 	}
+	if c.noteBeat(n, b) {
+		n.tellWatches()
+	}
+}
+
+// noteBeat reports whether it is the first one of the node.
+func (c *cluster) noteBeat(n *node, b beat) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !b.Full {
 		b.Processes, b.Exported = n.beat.Processes, n.beat.Exported
 	}
+	n.toldNames = n.toldNames || b.Full
+	first = n.beat.Clock.IsZero()
 	same := slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since }) &&
 		slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
 	n.beat, n.heard = b, time.Now()
 	if !same {
 		c.reroute()
 	}
+	return first
 }
 
 // dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.

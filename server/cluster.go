@@ -63,6 +63,7 @@ func (s *Server) joinCluster(mesh Mesh, name string) error {
 		done: make(chan struct{}), stir: make(chan struct{}, 1), outgoing: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	c.suspects = make(map[string]suspect)
+	c.lost = make(map[string]time.Time)
 	s.cluster = c
 	if err := c.join(); err != nil {
 		return err
@@ -223,6 +224,7 @@ func (c *cluster) rejoin() error {
 		return err
 	}
 	c.forgetAll()
+	c.server.watchers.forgetOwn() // the others inherit them, or did
 	c.member.log.Renew()
 	return c.join()
 }

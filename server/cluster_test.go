@@ -22,8 +22,13 @@ import (
 // startNATS runs a NATS that keeps the log of some nodes until the test ends.
 func startNATS(t testing.TB) (url string) {
 	t.Helper()
+	return startNATSOn(t, natsserver.RANDOM_PORT, t.TempDir()).ClientURL()
+}
+
+func startNATSOn(t testing.TB, port int, dir string) *natsserver.Server {
+	t.Helper()
 	nats, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir(), JetStream: true, NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: port, StoreDir: dir, JetStream: true, NoSigs: true, NoLog: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +38,7 @@ func startNATS(t testing.TB) (url string) {
 	if !nats.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the NATS server does not start")
 	}
-	return nats.ClientURL()
+	return nats
 }
 
 func natsLog(t testing.TB, url string) *jetstream.Log {
@@ -54,6 +59,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 type testNode struct {
 	*Server
 	log  *jetstream.Log
+	deaf *deafLog // is log
 	mesh *lossyMesh
 	once sync.Once
 }
@@ -66,7 +72,7 @@ func startNode(t testing.TB, url, name string, o Options) *testNode {
 
 func startNodeOn(t testing.TB, log *deafLog, name string, o Options) *testNode {
 	t.Helper()
-	n := &testNode{log: log.Log, mesh: &lossyMesh{Mesh: log.Mesh()}}
+	n := &testNode{log: log.Log, deaf: log, mesh: &lossyMesh{Mesh: log.Mesh()}}
 	o.Log, o.Mesh, o.Node = log, n.mesh, name
 	if o.Keys == nil {
 		o.Keys = testRing(t)

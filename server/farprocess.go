@@ -47,9 +47,7 @@ func (n *node) toProcess(from *Sender, name string, msg mailbox.Message, once ma
 
 // toSingle queues a message for a process that only one node runs: the owner of the shard that its name falls into.
 func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	n, err := s.cluster.route(uint8(h.Sum32()%shardCount), time.Now().Add(routePatience))
+	n, err := s.cluster.route(shardOfName(name), time.Now().Add(routePatience))
 	if err != nil {
 		return Posted{}, err
 	}
@@ -60,6 +58,13 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message,
 		return Posted{}, err
 	}
 	return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil
+}
+
+// shardOfName returns the shard whose owner runs the process of a name that only one node runs.
+func shardOfName(name string) uint8 {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return uint8(h.Sum32() % shardCount)
 }
 
 // maxForProcesses is how many messages of one node may wait to be validated and queued here; the next ones are refused

@@ -192,8 +192,13 @@ func (n *node) frames(r *pack.Reader) {
 		case isEnd:
 			f, err := n.farSubscription(r.Uint()), readError(r)
 			f.end(err)
+		case isProcessWatch:
+			n.takeProcessWatch(r)
+		case isWatchesAnew:
+			n.cluster.server.watchers.forgetNode(n.id)
 		case isReset:
 			n.cut()
+			n.tellWatches() // one may have been in what got lost
 		default:
 			r.Fail()
 		}

@@ -33,6 +33,8 @@ import (
 //	isEnd          subscription error
 //	isWatch        call record                          a Watched or Unwatched one
 //	isExit         call mailbox:16 detail
+//	isProcessWatch  name single:1 record                   a Watched or Unwatched one, of a process of the sender's
+//	isWatchesAnew                                       the sender's watches of processes follow, all of them
 //	isReset                                             a packet got lost: all calls and subscriptions end
 //
 //	sender = 0, or 1 remote:1 number-of-names name* 0, or the same and 1 uid gid pid
@@ -55,6 +57,8 @@ const (
 	isReset
 	isWatch
 	isExit
+	isProcessWatch
+	isWatchesAnew
 )
 
 // remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.

@@ -116,7 +116,7 @@ func TestKeyedDown(t *testing.T) {
 		a := keyedAddress(t, s, "order", "42")
 		expectCall(t, s, a, 0, "1")
 		w := mailbox.Watch{Ref: "w", Reply: a.String()}
-		if err := s.watchers.change("order/42", &w, false); err != nil {
+		if err := s.watchProcess("order/42", &w, false); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

@@ -33,9 +33,10 @@ type node struct {
 	received uint64 // packets; owned by the goroutine that receives
 
 	// guarded by cluster.mu
-	beat  beat
-	heard time.Time // when its newest beat came, or else its first packet
-	known time.Time // when it was first heard
+	beat      beat
+	heard     time.Time // when its newest beat came, or else its first packet
+	known     time.Time // when it was first heard
+	toldNames bool      // a full beat came
 }
 
 // maxWaiting is how many bytes may wait for the way to one node. What is more gets lost, as a packet does, which both

@@ -16,7 +16,7 @@ import (
 
 // Down says why a mailbox or process ended: the body of messages of kind down and exited.
 type Down struct {
-	Reason string `json:"reason"` // normal, closed, expired, exit, crashed or gone
+	Reason string `json:"reason"` // normal, closed, expired, exit, crashed, node-lost or gone
 	Detail any    `json:"detail,omitempty"`
 }
 
@@ -224,7 +224,7 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		return err
 	}
 	if g.Kind() == address.Process {
-		err = s.watchers.change(string(g.Name()), &back, remove)
+		err = s.watchProcess(string(g.Name()), &back, remove)
 	} else {
 		err = s.watch(g.Mailbox(), &back, remove)
 	}

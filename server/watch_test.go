@@ -52,7 +52,7 @@ func closeBox(t testing.TB, s *Server, m Mailbox) {
 func expectTold(t testing.TB, s *Server, m Mailbox, want ...string) {
 	t.Helper()
 	sub, r := subscribe(t, s, m, Subscribing{Hold: true})
-	defer sub.Close()
+	defer func() { sub.Close() }()
 	var got []string
 	for timeout := time.After(15 * time.Second); ; {
 		last := sub.Cursor().Seq
@@ -73,6 +73,10 @@ func expectTold(t testing.TB, s *Server, m Mailbox, want ...string) {
 		}
 		select {
 		case <-r.woken:
+		case <-r.ended: // another node has the mailbox now
+			sub.Close()
+			sub, r = subscribe(t, s, m, Subscribing{Hold: true})
+			got = nil
 		case <-timeout:
 			t.Fatalf("told %q, want %q", got, want)
 		}

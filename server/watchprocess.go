@@ -31,28 +31,41 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 		return nil
 	}
-	return s.watchers.change(name, &w, remove)
+	return s.watchProcess(name, &w, remove)
 }
 
-// watchers are who is told of the end of this node's processes, by the names of those.
+// watchers are who is told of the end of processes.
 type watchers struct {
 	mu     sync.Mutex
-	byName map[string][]mailbox.Watch
+	byName map[string][]mailbox.Watch // of this node's processes
+	far    farWatches                 // of those of other nodes
 }
 
-// change adds a watch of a process, or removes it.
-func (w *watchers) change(name string, one *mailbox.Watch, remove bool) error {
+// watchProcess adds a watch of a process of this node, or removes one of whatever node, and lets the other nodes know.
+func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) error {
+	single := s.processes.isOne(name)
+	w := &s.watchers
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if _, err := w.change(name, one, remove); err != nil {
+		return err
+	}
+	w.far.remove(name, one)
+	s.cluster.tellWatch(farWatch{name, single, *one}, remove)
+	return nil
+}
+
+// change adds a watch of a process of this node, or removes it, and reports whether it did; mu is held.
+func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed bool, err error) {
 	same := func(have mailbox.Watch) bool { return have.Ref == one.Ref && have.Reply == one.Reply }
 	all := w.byName[name]
 	switch i := slices.IndexFunc(all, same); {
 	case remove && i >= 0:
 		all = slices.Delete(all, i, i+1)
 	case remove || i >= 0:
-		return nil
+		return false, nil
 	case len(all) >= maxProcessWatches:
-		return mailbox.ErrWatched
+		return false, mailbox.ErrWatched
 	default:
 		all = append(all, *one)
 	}
@@ -62,7 +75,7 @@ func (w *watchers) change(name string, one *mailbox.Watch, remove bool) error {
 	if w.byName[name] = all; len(all) == 0 {
 		delete(w.byName, name)
 	}
-	return nil
+	return true, nil
 }
 
 // take returns who watches a process, and forgets them.
@@ -76,9 +89,21 @@ func (w *watchers) take(name string) []mailbox.Watch {
 
 // ended tells who watches a process that it ended.
 func (s *Server) ended(name string, why Down) {
+	if s.othersServe(name) {
+		return // they take the watches over
+	}
 	n := notice{server: s}
-	for _, w := range s.watchers.take(name) {
-		n.tellings = append(n.tellings, tellingOf(&w, why))
+	taken := s.watchers.take(name)
+	for i := range taken {
+		n.tellings = append(n.tellings, tellingOf(&taken[i], why))
+	}
+	if s.cluster != nil {
+		n.done = func() { s.cluster.tellTold(name, taken) }
 	}
 	s.notices.add(n)
+}
+
+// othersServe reports whether a process that ends because this node leaves is another node's as well.
+func (s *Server) othersServe(name string) bool {
+	return s.cluster != nil && s.stopping.Load() && !s.processes.isOne(name) && len(s.cluster.routes.Load().processes[name]) > 0
 }

@@ -123,9 +123,9 @@ export interface RequestOptions {
 export interface Down {
     /**
      * `normal` and `crashed` of processes; `closed` by its owner, `expired` because nobody read it, `exit` by somebody
-     * who may; `gone` if nobody knows.
+     * who may; `node-lost` when the last server that had the process died; `gone` if nobody knows.
      */
-    readonly reason: 'normal' | 'closed' | 'expired' | 'exit' | 'crashed' | 'gone' | (string & {});
+    readonly reason: 'normal' | 'closed' | 'expired' | 'exit' | 'crashed' | 'node-lost' | 'gone' | (string & {});
     /** With `exit`: what was said as the reason. With `crashed`: how. */
     readonly detail?: unknown;
 }

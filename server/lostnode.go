@@ -1,0 +1,247 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/genbrowser/genbrowser/internal/pack"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// Who watches a process is kept where that is, in memory, and a node that dies tells nobody. So the other nodes know
+// these watches too. Once the node is gone, one of the others inherits them: a node that has a process of the same name
+// watches that instead; if there is none, who watches is told.
+
+// downNodeLost is the reason of an end that nobody was left to tell.
+const downNodeLost = "node-lost"
+
+const (
+	// lostAfter is how long after a node was given up its watches are inherited: one that was only out of reach, or
+	// started anew, is back by then, for its lease would be over.
+	lostAfter = sealAfter
+	// heirAfter is how much longer each next node waits for the one before it to inherit.
+	heirAfter = time.Second
+)
+
+// farWatch is a watch of another node's process.
+type farWatch struct {
+	name   string
+	single bool // the process runs on one node at a time, so that others of that name are no substitute
+	mailbox.Watch
+}
+
+// farWatches are those of each node, by the process's name. They are guarded by the mutex of watchers.
+type farWatches map[string]map[string][]farWatch
+
+// add notes a watch that a node has, be it that another one had it before.
+func (f *farWatches) add(node string, w farWatch) {
+	f.remove(w.name, &w.Watch)
+	if *f == nil {
+		*f = make(farWatches)
+	}
+	if (*f)[node] == nil {
+		(*f)[node] = make(map[string][]farWatch)
+	}
+	(*f)[node][w.name] = append((*f)[node][w.name], w)
+}
+
+// remove forgets a watch, whichever node has it.
+func (f farWatches) remove(name string, one *mailbox.Watch) {
+	for node, byName := range f {
+		all := slices.DeleteFunc(byName[name], func(w farWatch) bool { return w.Ref == one.Ref && w.Reply == one.Reply })
+		if byName[name] = all; len(all) == 0 {
+			delete(byName, name)
+		}
+		if len(byName) == 0 {
+			delete(f, node)
+		}
+	}
+}
+
+// forgetNode forgets the watches that a node has.
+func (w *watchers) forgetNode(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.far, id)
+}
+
+// forgetOwn forgets the watches of this node's processes.
+func (w *watchers) forgetOwn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.byName = nil
+}
+
+// nodes returns the ids of the nodes that have watches.
+func (w *watchers) nodes() (ids []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.far {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// of returns the watches that a node has.
+func (w *watchers) of(id string) (all []farWatch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, some := range w.far[id] {
+		all = append(all, some...)
+	}
+	return all
+}
+
+// tellWatch lets the other nodes know of a watch of a process of this node, or that there is none any more. Whoever
+// calls it holds the mutex of watchers, so that what is said of one watch is said in its order.
+func (c *cluster) tellWatch(w farWatch, remove bool) {
+	if c == nil {
+		return
+	}
+	for _, n := range c.others() {
+		n.tellWatch(w, remove)
+	}
+}
+
+func (n *node) tellWatch(w farWatch, remove bool) {
+	r := mailbox.Record{Type: mailbox.Watched, Watch: w.Watch}
+	if remove {
+		r.Type = mailbox.Unwatched
+	}
+	n.send(func(b []byte) []byte {
+		return r.AppendTo(pack.AppendFlag(pack.AppendString(append(b, isProcessWatch), w.name), w.single))
+	})
+}
+
+// tellTold forgets watches, and has the other nodes do so, whose watchers were told.
+func (c *cluster) tellTold(name string, told []mailbox.Watch) {
+	c.server.watchers.mu.Lock()
+	defer c.server.watchers.mu.Unlock()
+	for i := range told {
+		c.server.watchers.far.remove(name, &told[i])
+		c.tellWatch(farWatch{name: name, Watch: told[i]}, true)
+	}
+}
+
+// tellWatches lets a node know who watches the processes of this one.
+func (n *node) tellWatches() {
+	s := n.cluster.server
+	s.watchers.mu.Lock()
+	defer s.watchers.mu.Unlock()
+	n.send(func(b []byte) []byte { return append(b, isWatchesAnew) })
+	for name, all := range s.watchers.byName {
+		single := s.processes.isOne(name)
+		for i := range all {
+			n.tellWatch(farWatch{name, single, all[i]}, false)
+		}
+	}
+}
+
+func (n *node) takeProcessWatch(r *pack.Reader) {
+	w := farWatch{name: r.String(), single: r.Flag()}
+	record := readRecord(r)
+	if r.Failed {
+		return
+	}
+	w.Watch = record.Watch
+	all := &n.cluster.server.watchers
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if record.Type == mailbox.Unwatched {
+		all.far.remove(w.name, &w.Watch)
+		if own, _ := all.change(w.name, &w.Watch, true); own {
+			n.cluster.tellWatch(w, true) // who took it back did not know of it yet, or heard of it after that
+		}
+		return
+	}
+	all.far.add(n.id, w)
+}
+
+// inheritWatches takes over the watches of nodes that are gone. It is govern's.
+func (c *cluster) inheritWatches() {
+	// While this node can't reach the others it knows nothing of them, nor does a new one at first.
+	place, sure := c.place()
+	if !sure || c.reach() != nil {
+		clear(c.lost)
+		return
+	}
+	all := c.server.watchers.nodes()
+	for id := range c.lost {
+		if !slices.Contains(all, id) || c.knows(id) {
+			delete(c.lost, id)
+		}
+	}
+	for _, id := range all {
+		if c.knows(id) {
+			continue
+		}
+		if _, noted := c.lost[id]; !noted {
+			c.lost[id] = time.Now()
+		}
+		if time.Since(c.lost[id]) < lostAfter+time.Duration(place)*heirAfter {
+			continue
+		}
+		c.lost[id] = time.Now() // for what another node has to take over, and does not
+		for _, w := range c.server.watchers.of(id) {
+			c.inherit(w)
+		}
+	}
+}
+
+// place returns how many of the nodes come before this one when there is something to inherit, and whether this node
+// knows what the others have.
+func (c *cluster) place() (place int, sure bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, n := range c.nodes {
+		if !n.toldNames {
+			return 0, false
+		}
+		if cmp.Less(id, c.self) {
+			place++
+		}
+	}
+	return place, true
+}
+
+func (c *cluster) knows(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[id] != nil
+}
+
+// inherit finds another process of that name to watch, or tells who watches that the last one is lost.
+func (c *cluster) inherit(w farWatch) {
+	s := c.server
+	others := c.routes.Load().processes[w.name]
+	switch {
+	case w.Until != 0 && w.Until <= time.Now().Unix():
+		c.tellTold(w.name, []mailbox.Watch{w.Watch})
+	case !w.single && s.processes.knows(w.name):
+		if err := s.watchProcess(w.name, &w.Watch, false); err != nil {
+			c.log.Warn("a watch of a lost node's process could not be taken over", "process", w.name, "error", err)
+		}
+	case !w.single && len(others) > 0:
+		kind := mailbox.KindMonitor
+		if w.Link {
+			kind = mailbox.KindLink
+		}
+		meta := &mailbox.Meta{Kind: kind, Ref: w.Ref, Reply: w.Reply}
+		others[0].toProcess(nil, w.name, mailbox.Message{Body: []byte("null"), Meta: meta}, mailbox.NameHash{})
+	default:
+		c.tellLost(w)
+	}
+}
+
+// tellLost tells who watches a process that it was lost. Until that is done the watch is this node's, so that others do
+// it if this one dies meanwhile, and not before.
+func (c *cluster) tellLost(w farWatch) {
+	s := c.server
+	s.watchers.mu.Lock()
+	s.watchers.far.remove(w.name, &w.Watch)
+	c.tellWatch(w, false)
+	s.watchers.mu.Unlock()
+	one := tellingOf(&w.Watch, Down{Reason: downNodeLost})
+	s.notices.add(notice{server: s, tellings: []telling{one}, done: func() { c.tellTold(w.name, []mailbox.Watch{w.Watch}) }})
+}

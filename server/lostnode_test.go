@@ -1,0 +1,199 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// vanish has a node reach nobody, and nobody reach it, until the test ends.
+func (n *testNode) vanish(t testing.TB) {
+	all := func(string, []byte) bool { return true }
+	n.mesh.lose.Store(&all)
+	n.mesh.deaf.Store(&all)
+	n.deaf.append.Store(true)
+	t.Cleanup(func() {
+		n.deaf.append.Store(false)
+		n.mesh.lose.Store(nil)
+		n.mesh.deaf.Store(nil)
+		await(t, 20*time.Second, "the node is back", func() bool { return n.Ready() == nil })
+	})
+}
+
+// forgetful remembers no names, so that what is told twice comes twice.
+var forgetful = Options{Limits: mailbox.Limits{NameWindow: time.Second}}
+
+func nothing(context.Context, Message) error { return nil }
+
+// awaitProcess waits until a node knows which others have a process.
+func awaitProcess(t testing.TB, n *testNode, name string, others int) {
+	t.Helper()
+	await(t, 10*time.Second, fmt.Sprintf("%q is known to be on %d others", name, others), func() bool {
+		return len(n.cluster.routes.Load().processes[name]) == others
+	})
+}
+
+// farWatched returns how many watches of a process on another node a node knows.
+func (n *testNode) farWatched(of *testNode, name string) int {
+	n.watchers.mu.Lock()
+	defer n.watchers.mu.Unlock()
+	return len(n.watchers.far[of.id()][name])
+}
+
+// TestNodeLost: who watches a process is told once when the last node is gone that has it.
+func TestNodeLost(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 3, forgetful)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	only := handle(t, b.Server, "only", HandlerFunc(nothing))
+	both := handle(t, b.Server, "both", HandlerFunc(nothing))
+	handle(t, c.Server, "both", HandlerFunc(nothing))
+	awaitProcess(t, a, "only", 1)
+	awaitProcess(t, a, "both", 2)
+	await(t, 10*time.Second, "c knows, too", func() bool { return len(c.cluster.routes.Load().processes["only"]) == 1 })
+	watcher := farMailbox(t, a, b, c)
+	linked, probe := serveSession(t, a.Server, "linked", false)
+	if _, err := a.Call(ctx, linked, only); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, a.Server, mailbox.KindMonitor, "back", watcher, only)
+	ask(t, c.Server, mailbox.KindDemonitor, "back", watcher, only)
+	ask(t, b.Server, mailbox.KindMonitor, "here", watcher, only) // the node that dies took it
+	ask(t, b.Server, mailbox.KindMonitor, "both", watcher, both)
+	await(t, 5*time.Second, "the others know", func() bool {
+		return a.farWatched(b, "only") == 2 && c.farWatched(b, "only") == 2 && a.farWatched(b, "both") == 1
+	})
+	began := time.Now()
+	b.vanish(t)
+	expectTold(t, a.Server, watcher, `down here {"reason":"node-lost"}`)
+	if took := time.Since(began); took < sealAfter+silence/2 {
+		t.Errorf("told after %v, before the node's lease is over", took)
+	}
+	if why := expectOne(t, "the linked process's end", probe.ended); why.Reason != "node-lost" {
+		t.Errorf("the linked process ended with %+v", why)
+	}
+	await(t, 10*time.Second, "the other node of that name has the watch", func() bool {
+		return a.farWatched(c, "both") == 1 && a.farWatched(c, "only") == 0 // c may be who told
+	})
+	c.vanish(t)
+	expectTold(t, a.Server, watcher, `down here {"reason":"node-lost"}`, `down both {"reason":"node-lost"}`)
+	if left := a.watchers.nodes(); len(left) != 0 {
+		t.Errorf("watches of %v are left", left)
+	}
+}
+
+// lastToEnd is a service that holds up the end of its node.
+type lastToEnd struct{ may chan struct{} }
+
+func (l *lastToEnd) Call(*Context, Message) (any, error) { return nil, nil }
+func (l *lastToEnd) Cast(*Context, Message) error        { return nil }
+func (l *lastToEnd) Terminate(Down)                      { <-l.may }
+
+// TestNodeComesBack: a node that is silent for less than its lease is not lost, nor is one that leaves while another has
+// a process of the same name, and what ends then is told.
+func TestNodeComesBack(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 3, forgetful)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	both := handle(t, b.Server, "both", HandlerFunc(nothing))
+	awaitProcess(t, a, "both", 1)
+	watcher := farMailbox(t, a, b, c)
+	ask(t, a.Server, mailbox.KindMonitor, "m", watcher, both)
+	all := func(string, []byte) bool { return true }
+	b.mesh.lose.Store(&all)
+	await(t, 10*time.Second, "the node is given up", func() bool { return !a.cluster.knows(b.id()) && !c.cluster.knows(b.id()) })
+	b.mesh.lose.Store(nil)
+	await(t, 10*time.Second, "it is back", func() bool { return a.cluster.knows(b.id()) && a.farWatched(b, "both") == 1 })
+
+	handle(t, c.Server, "both", HandlerFunc(nothing))
+	awaitProcess(t, a, "both", 2)
+	awaitProcess(t, b, "both", 1)
+	alone := handle(t, b.Server, "alone", HandlerFunc(nothing))
+	awaitProcess(t, a, "alone", 1)
+	ask(t, a.Server, mailbox.KindMonitor, "alone", watcher, alone)
+	last := &lastToEnd{make(chan struct{})}
+	if _, err := b.Serve("last", func() Service { return last }, ProcessOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan struct{})
+	go func() { b.leave(t); close(left) }()
+	expectTold(t, a.Server, watcher, `down alone {"reason":"normal"}`)
+	close(last.may)
+	<-left
+	await(t, 10*time.Second, "the other node has the watch", func() bool { return a.farWatched(c, "both") == 1 })
+	mayExit, err := a.keys.ProcessFor("both", address.Exit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, a.Server, mailbox.KindExit, "", watcher, mayExit)
+	expectTold(t, a.Server, watcher, `down alone {"reason":"normal"}`, `down m {"reason":"exit","detail":null}`)
+	await(t, 5*time.Second, "nobody keeps the watch", func() bool { return len(a.watchers.nodes()) == 0 })
+}
+
+// TestSingleNodeLost: a process that one node runs at a time is lost with that node, though another one begins it anew.
+func TestSingleNodeLost(t *testing.T) {
+	t.Parallel()
+	url := startNATS(t)
+	nodes := []*testNode{startNode(t, url, "a", forgetful), startNode(t, url, "b", forgetful)}
+	awaitShare(t, nodes...)
+	a, b := nodes[0], nodes[1]
+	got := []*received{newReceived(), newReceived()}
+	name := ""
+	for i := 0; name == ""; i++ { // one that b runs
+		try := fmt.Sprint("single", i)
+		if shard := shardOfName(try); slices.Contains(b.member.owned(), shard) {
+			name = try
+		}
+	}
+	for i, n := range nodes {
+		if _, err := n.HandleSingle(name, got[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitProcess(t, a, name, 1)
+	watcher := farMailbox(t, a, b)
+	ask(t, a.Server, mailbox.KindMonitor, "m", watcher, mustProcess(t, a.Server, name))
+	await(t, 5*time.Second, "the other knows", func() bool { return a.farWatched(b, name) == 1 })
+	c := startNode(t, url, "c", forgetful)
+	await(t, 5*time.Second, "a new one knows", func() bool { return c.farWatched(b, name) == 1 })
+	b.vanish(t)
+	expectTold(t, a.Server, watcher, `down m {"reason":"node-lost"}`)
+}
+
+// TestAllAreCutOff: nodes that can't reach each other because nobody reaches NATS do not take each other for lost.
+func TestAllAreCutOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	nats := startNATSOn(t, natsserver.RANDOM_PORT, dir)
+	a, b := startNode(t, nats.ClientURL(), "a", forgetful), startNode(t, nats.ClientURL(), "b", forgetful)
+	awaitShare(t, a, b)
+	only := handle(t, b.Server, "only", HandlerFunc(nothing))
+	awaitProcess(t, a, "only", 1)
+	watcher := farMailbox(t, a, b)
+	ask(t, a.Server, mailbox.KindMonitor, "m", watcher, only)
+	await(t, 5*time.Second, "the other knows", func() bool { return a.farWatched(b, "only") == 1 })
+	port := nats.Addr().(*net.TCPAddr).Port
+	nats.Shutdown()
+	nats.WaitForShutdown()
+	began := time.Now()
+	await(t, 10*time.Second, "a node would be lost by now", func() bool { return time.Since(began) > silence+lostAfter+2*heirAfter })
+	startNATSOn(t, port, dir)
+	defer func() { a.leave(t); b.leave(t) }()
+	awaitShare(t, a, b)
+	awaitProcess(t, a, "only", 1)
+	await(t, 10*time.Second, "the process is watched again", func() bool { return a.farWatched(b, "only") == 1 })
+	mayExit, err := a.keys.ProcessFor("only", address.Exit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, a.Server, mailbox.KindExit, "", watcher, mayExit)
+	expectTold(t, a.Server, watcher, `down m {"reason":"exit","detail":null}`)
+}
