@@ -16,7 +16,7 @@ import (
 // Message is one that arrived.
 type Message struct {
 	Body  json.RawMessage `json:"body"`
-	Kind  string          `json:"kind"`  // "message", "call", "reply", "failure", "down" or "exited"
+	Kind  string          `json:"kind"`  // "message", "call", "reply", "failure", "down", "state" or "exited"
 	Ref   string          `json:"ref"`   // ties a reply to its call
 	Reply address.Address `json:"reply"` // where a call wants its reply; the zero value if there is none
 	Via   []string        `json:"via"`   // labels of the address that was used, outermost last

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/web/problem"
@@ -14,7 +15,7 @@ import (
 // Down tells of the end of a mailbox or process.
 type Down struct {
 	Address address.Address `json:"-"`      // of what ended; the zero value if it was they who linked
-	Reason  string          `json:"reason"` // "normal", "closed", "expired", "exit", "crashed", "node-lost" or "gone"
+	Reason  string          `json:"reason"` // "normal", "closed", "expired", "disconnected", "exit", "crashed", "node-lost" or "gone"
 	Detail  json.RawMessage `json:"detail"` // how it crashed, or what the exit said; nil for nothing
 }
 
@@ -33,26 +34,53 @@ type Monitor struct {
 	to    address.Address
 	ref   string
 	reply address.Address
+	asks  monitorBody
 	c     chan Down
 	done  chan struct{}
 
 	once sync.Once
 	down Down  // once done is closed
 	err  error // then: why there is no down
+
+	mu     sync.Mutex
+	over   bool
+	states chan string // has room for one
+}
+
+// MonitorOptions say what a monitor of a mailbox tells beside its end. A process has neither.
+type MonitorOptions struct {
+	// States has [Monitor.States] tell whether the mailbox has a reader.
+	States bool
+	// Grace is how long the mailbox may be without a reader, in whole seconds up to a day: after that the monitor tells
+	// Down with the reason "disconnected", and is over, although the mailbox lives on. 0: as long as it lives.
+	Grace time.Duration
+}
+
+// monitorBody is what the server is asked for.
+type monitorBody struct {
+	States bool  `json:"states,omitempty"`
+	Grace  int64 `json:"grace,omitempty"` // seconds
 }
 
 // errStopped is what waits for a monitor that was stopped.
 var errStopped = errors.New("client: the monitor was stopped")
 
 // Monitor asks to be told when a mailbox or process ends. If there is none any more, that is told at once. It needs
-// the monitor right. The monitored is told nothing.
-func (p *Peer) Monitor(ctx context.Context, to address.Address) (*Monitor, error) {
+// the monitor right. The monitored is told nothing. One value of options, at most, asks for more.
+func (p *Peer) Monitor(ctx context.Context, to address.Address, options ...MonitorOptions) (*Monitor, error) {
+	var asks monitorBody
+	for _, o := range options {
+		if o.Grace%time.Second != 0 || o.Grace < 0 {
+			return nil, fmt.Errorf("client: monitor: a grace of %v: want whole seconds", o.Grace)
+		}
+		asks = monitorBody{o.States, int64(o.Grace / time.Second)}
+	}
 	ref := random(16)
 	reply, err := p.replyAddress(ref)
 	if err != nil {
 		return nil, err
 	}
-	m := &Monitor{peer: p, to: to, ref: ref, reply: reply, c: make(chan Down, 1), done: make(chan struct{})}
+	m := &Monitor{peer: p, to: to, ref: ref, reply: reply, asks: asks, c: make(chan Down, 1), done: make(chan struct{}), states: make(chan string, 1)}
 	p.mu.Lock()
 	if p.err != nil {
 		p.mu.Unlock()
@@ -68,7 +96,33 @@ func (p *Peer) Monitor(ctx context.Context, to address.Address) (*Monitor, error
 }
 
 func (m *Monitor) ask(kind string) Outgoing {
-	return Outgoing{To: m.to, Kind: kind, Ref: m.ref, Reply: m.reply}
+	return Outgoing{To: m.to, Kind: kind, Ref: m.ref, Reply: m.reply, Body: m.asks}
+}
+
+// States gives "connected" when the mailbox has a reader and "asleep" when it has none: the present state first, and
+// then what it changed to last, if [MonitorOptions] asked for that. It is closed when the monitor is over.
+func (m *Monitor) States() <-chan string { return m.states }
+
+// tellState leaves the newest state for whoever reads next.
+func (m *Monitor) tellState(state string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return
+	}
+	select {
+	case <-m.states:
+	default:
+	}
+	m.states <- state
+}
+
+// endStates tells no more states.
+func (m *Monitor) endStates() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.over = true
+	close(m.states)
 }
 
 // C gives one Down when the end comes. It is closed after that, and without one by Stop and when the peer ends.
@@ -105,6 +159,7 @@ func notGone(err error) error {
 func (m *Monitor) end(err error) {
 	m.once.Do(func() {
 		m.err = err
+		m.endStates()
 		close(m.c)
 		close(m.done)
 	})
@@ -113,6 +168,7 @@ func (m *Monitor) end(err error) {
 func (m *Monitor) tell(d Down) {
 	m.once.Do(func() {
 		m.down = d
+		m.endStates()
 		m.c <- d
 		close(m.c)
 		close(m.done)
@@ -126,6 +182,17 @@ func (p *Peer) unmonitor(ref string) *Monitor {
 	m := p.monitors[ref]
 	delete(p.monitors, ref)
 	return m
+}
+
+// state tells the monitor that a message is for; one that was stopped meanwhile is none.
+func (p *Peer) state(message Message) {
+	p.mu.Lock()
+	m := p.monitors[message.Ref]
+	p.mu.Unlock()
+	var told struct{ State string }
+	if m != nil && json.Unmarshal(message.Body, &told) == nil {
+		m.tellState(told.State)
+	}
 }
 
 // down tells the monitor that a message is for; one that was stopped meanwhile is none.

@@ -275,3 +275,50 @@ func TestClientCall(t *testing.T) {
 	defer cancel()
 	wantError(t, c.Call(ctx, a.Address(), 2, nil), problem.CallTimeout)
 }
+
+// A monitor tells whether the mailbox has a reader, and is over when it has had none for too long.
+func TestMonitorStates(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	sleeper := open(t, connect(t, s.URL, client.Options{}))
+	m, err := a.Monitor(limit(t), b.Address(), client.MonitorOptions{States: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, m, "connected")
+	wantError(t, b.Close(limit(t)), nil)
+	wantDown(t, m, b.Address(), "closed", "")
+	wantState(t, m, "")
+
+	if m, err = a.Monitor(limit(t), sleeper.Address(), client.MonitorOptions{States: true, Grace: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, m, "asleep")
+	wantDown(t, m, sleeper.Address(), "disconnected", "")
+	wantError(t, a.Send(limit(t), sleeper.Address(), "it lives on"), nil)
+
+	if m, err = a.Monitor(limit(t), sleeper.Address(), client.MonitorOptions{States: true}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, m.Stop(limit(t)), nil)
+	for range m.States() { // the first may have come
+	}
+	for _, grace := range []time.Duration{-time.Second, time.Millisecond, 24*time.Hour + time.Second} {
+		if _, err := a.Monitor(limit(t), sleeper.Address(), client.MonitorOptions{Grace: grace}); err == nil {
+			t.Errorf("a grace of %v is taken", grace)
+		}
+	}
+}
+
+// wantState waits for a state; an empty one is the end of them.
+func wantState(t testing.TB, m *client.Monitor, want string) {
+	t.Helper()
+	select {
+	case got := <-m.States():
+		if got != want {
+			t.Errorf("the state is %q, want %q", got, want)
+		}
+	case <-limit(t).Done():
+		t.Errorf("no state, want %q", want)
+	}
+}

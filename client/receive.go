@@ -29,6 +29,8 @@ func (p *Peer) route(m Message) {
 		p.replied(m)
 	case "down":
 		p.down(m)
+	case "state":
+		p.state(m)
 	case "exited":
 		p.unlinked(m.Ref)
 		p.inbox.put(item{message: m})

@@ -24,7 +24,9 @@ func TestClusterNodeLost(t *testing.T) {
 		n.start(t)
 	}
 	all.awaitShards(t)
-	config := struct{ Config struct{ Logger address.Address } }{}
+	config := struct {
+		Config struct{ Logger address.Address }
+	}{}
 	all[0].expect(t, 201, "POST", "/_gb/mailbox", "").decode(t, &config)
 	logger := config.Config.Logger
 

@@ -226,6 +226,11 @@ func (m *Mailbox) Deadline() (deadline time.Time, ok bool) {
 	return time.Unix(0, m.asleep).Add(m.limits.Asleep), true
 }
 
+// Asleep returns since when the mailbox has no reader; ok is false while it has one.
+func (m *Mailbox) Asleep() (since time.Time, ok bool) {
+	return time.Unix(0, m.asleep), m.asleep != 0
+}
+
 // Close ends the mailbox and forgets its messages. Closing it again changes nothing.
 func (m *Mailbox) Close() {
 	*m = Mailbox{limits: m.limits, epoch: m.epoch, last: m.last, floor: m.last, acked: m.last, delivered: m.last, closed: true}

@@ -12,6 +12,7 @@ const (
 	KindFailure             // answers it as well: the call came to nothing
 	KindDown                // what was monitored ended
 	KindExited              // what was linked ended
+	KindState               // what is monitored has a reader now, or has none
 
 	// what is asked of the server, and gets into no mailbox
 	KindMonitor
@@ -23,7 +24,7 @@ const (
 	lastKind = KindExit
 )
 
-var kindNames = [...]string{"message", "call", "reply", "failure", "down", "exited", "monitor", "demonitor", "link", "unlink", "exit"}
+var kindNames = [...]string{"message", "call", "reply", "failure", "down", "exited", "state", "monitor", "demonitor", "link", "unlink", "exit"}
 
 // String returns the kind's name on the wire.
 func (k Kind) String() string { return kindNames[k] }

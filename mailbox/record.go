@@ -84,6 +84,13 @@ const (
 	hasMeta
 )
 
+// what a watch is, and has
+const (
+	isLink = 1 << iota
+	wantsStates
+	hasGrace
+)
+
 // AppendTo appends the record's bytes to b:
 //
 //	type:1 mailbox:16, then by type, numbers as varints and byte strings after their length:
@@ -92,7 +99,7 @@ const (
 //	Acked     seq                  meta    = kind ref reply trace number-of-labels label*
 //	Awoke     hold:1               config  = 0, or its length plus 1 and its bytes
 //	Slept
-//	Ended     reason:1 detail      watch   = link:1 until ref reply
+//	Ended     reason:1 detail      watch   = flags:1 until ref reply [grace]
 //	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* number-of-watches watch* kept
 //	Kept      message
 //	Watched, Unwatched  watch
@@ -143,8 +150,22 @@ func (r *Record) AppendTo(b []byte) []byte {
 }
 
 func appendWatch(b []byte, w *Watch) []byte {
-	b = binary.AppendUvarint(pack.AppendFlag(b, w.Link), uint64(w.Until))
-	return pack.AppendString(pack.AppendString(b, w.Ref), w.Reply)
+	var flags byte
+	if w.Link {
+		flags |= isLink
+	}
+	if w.States {
+		flags |= wantsStates
+	}
+	if w.Grace != 0 {
+		flags |= hasGrace
+	}
+	b = binary.AppendUvarint(append(b, flags), uint64(w.Until))
+	b = pack.AppendString(pack.AppendString(b, w.Ref), w.Reply)
+	if w.Grace != 0 {
+		b = binary.AppendUvarint(b, uint64(w.Grace))
+	}
+	return b
 }
 
 func (r *Record) ofShards() bool { return r.Type >= Claimed && r.Type <= Released }
@@ -261,7 +282,18 @@ func (p *parser) state(r *Record) {
 }
 
 func (p *parser) watch() Watch {
-	return Watch{Link: p.Flag(), Until: int64(p.UpTo(1 << 62)), Ref: p.String(), Reply: p.String()}
+	flags := p.Byte()
+	if flags >= hasGrace<<1 {
+		p.Fail()
+	}
+	w := Watch{
+		Link: flags&isLink != 0, States: flags&wantsStates != 0,
+		Until: int64(p.UpTo(1 << 62)), Ref: p.String(), Reply: p.String(),
+	}
+	if flags&hasGrace != 0 {
+		w.Grace = int64(p.UpTo(1 << 31))
+	}
+	return w
 }
 
 func (p *parser) message(r *Record) {

@@ -8,10 +8,12 @@ import (
 
 // Watch is somebody who wants to know when the mailbox ends.
 type Watch struct {
-	Link  bool   // it is told that what it is linked to exited; else that what it monitors is down
-	Until int64  // seconds since 1970 from which on it is not told any more; 0: it always is
-	Ref   string // by which it knows what it is told
-	Reply string // the reply address for that
+	Link   bool   // it is told that what it is linked to exited; else that what it monitors is down
+	States bool   // it is told, too, when the mailbox gets a reader, and when it has none any more
+	Grace  int64  // seconds without a reader that are an end to it, though the mailbox lives on; 0: none are
+	Until  int64  // seconds since 1970 from which on it is not told any more; 0: it always is
+	Ref    string // by which it knows what it is told
+	Reply  string // the reply address for that
 }
 
 // maxWatches is how many watches a mailbox has at most, and how many of the newest calls it remembers.

@@ -33,6 +33,7 @@ type box struct {
 	sub     *Subscription // nil while it sleeps
 	why     error         // set once it ended
 	detail  []byte        // of an exit, JSON
+	watched *presence     // nil: nobody wants to know whether it has a reader
 	stopped bool          // the server shuts down: read on, but nothing is added
 }
 
@@ -237,6 +238,7 @@ func (b *box) finish(why error, still func() bool) error {
 	_, bytes := b.mail.Len()
 	telling := tellings(why, b.detail, b.mail.Watches(), b.mail.Calls())
 	b.mail.Close()
+	b.dropPresence()
 	sub := b.sub
 	b.sub = nil
 	delete(sh.boxes, b.id)
@@ -256,7 +258,11 @@ func (b *box) finish(why error, still func() bool) error {
 }
 
 // told stores that who watched the mailbox was told of its end.
-func (b *box) told() { b.note(&mailbox.Record{Type: mailbox.Told}) }
+func (b *box) told(all bool) {
+	if all {
+		b.note(&mailbox.Record{Type: mailbox.Told})
+	}
+}
 
 // over returns why the mailbox can't be changed any more, or not now; mu is held.
 func (b *box) over() error {
@@ -342,6 +348,7 @@ func (b *box) moveAway() {
 	b.why = errElsewhere
 	_, bytes := b.mail.Len()
 	b.mail.Close()
+	b.dropPresence()
 	sub := b.sub
 	b.sub = nil
 	b.mu.Unlock()

@@ -243,5 +243,5 @@ func (c *cluster) tellLost(w farWatch) {
 	c.tellWatch(w, false)
 	s.watchers.mu.Unlock()
 	one := tellingOf(&w.Watch, Down{Reason: downNodeLost})
-	s.notices.add(notice{server: s, tellings: []telling{one}, done: func() { c.tellTold(w.name, []mailbox.Watch{w.Watch}) }})
+	s.notices.add(notice{server: s, tellings: []telling{one}, done: func(bool) { c.tellTold(w.name, []mailbox.Watch{w.Watch}) }})
 }

@@ -129,7 +129,11 @@ func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err er
 	}
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
-			s.notices.add(notice{server: s, tellings: all, done: func() { j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id}) }})
+			s.notices.add(notice{server: s, tellings: all, done: func(told bool) {
+				if told {
+					j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id})
+				}
+			}})
 		}
 	}
 	if h.seen.Records > 1 {
@@ -160,6 +164,7 @@ func (b *box) resume(j *journal) {
 	if deadline, asleep := b.mail.Deadline(); asleep {
 		s.asleep.Set(&b.expiry, deadline)
 	}
+	b.resumePresence()
 }
 
 // release gives shards up, for others to claim.

@@ -47,11 +47,12 @@ func mustMarshal(v any) []byte {
 	return b
 }
 
-// notice is what is to be told of one end; done is called once all were.
+// notice is what is to be told of one end.
 type notice struct {
 	server   *Server
 	tellings []telling
-	done     func()
+	still    func() bool     // nil, or whether it is still to be told
+	done     func(told bool) // nil, or called when there is nothing left to try: whether all were told
 
 	deadline time.Time // of the attempts; zero before the first one
 	missed   bool      // somebody was not told in time
@@ -157,6 +158,9 @@ func (n *notice) tell() bool {
 	if n.deadline.IsZero() {
 		n.deadline = time.Now().Add(tellPatience)
 	}
+	if n.still != nil && !n.still() {
+		return true
+	}
 	late := time.Now().After(n.deadline)
 	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
 		err := n.server.tell(&t)
@@ -165,15 +169,15 @@ func (n *notice) tell() bool {
 		}
 		if late {
 			n.missed = true
-			n.server.log.Warn("somebody could not be told of an end", "kind", t.kind, "error", err)
+			n.server.log.Warn("somebody who watches could not be told", "kind", t.kind, "error", err)
 		}
 		return late
 	})
 	if len(n.tellings) > 0 {
 		return false
 	}
-	if !n.missed && n.done != nil {
-		n.done()
+	if n.done != nil {
+		n.done(!n.missed)
 	}
 	return true
 }
@@ -191,7 +195,11 @@ func (s *Server) tell(t *telling) error {
 		return err
 	}
 	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref}}
-	posted, err := s.place(fromOutside, &g, msg, mailbox.HashAnswer(t.ref))
+	once := mailbox.HashAnswer(t.ref)
+	if t.kind == mailbox.KindState { // the only one that others may follow
+		once = mailbox.NameHash{}
+	}
+	posted, err := s.place(fromOutside, &g, msg, once)
 	if errors.Is(err, ErrGone) && g.Kind() == address.Process && s.cluster != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err) // it may be so new on another node that this one has not heard of it
 	}

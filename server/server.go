@@ -50,6 +50,7 @@ type Server struct {
 	member       *member  // of the log; nil: nothing outlives the process
 	cluster      *cluster // nil: this server is alone
 	asleep       *wheel.Wheel[*box]
+	watched      *wheel.Wheel[*box] // of those whose states somebody watches
 	done         chan struct{}
 	background   sync.WaitGroup
 
@@ -125,12 +126,14 @@ func New(o Options) (*Server, error) {
 	s.SetConfig(struct{}{})
 	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
 	s.asleep = wheel.New[*box](tick, s.clock.now())
+	s.watched = wheel.New[*box](stateEvery/4, s.clock.now())
 	if o.Log != nil {
 		if err := s.join(o.Log, o.Mesh, o.Node); err != nil {
 			return nil, err
 		}
 	}
 	s.background.Go(func() { s.asleep.Run(s.done, s.expire) })
+	s.background.Go(func() { s.watched.Run(s.done, (*box).lookAgain) })
 	return s, nil
 }
 

@@ -106,6 +106,7 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	b.note(&mailbox.Record{Type: mailbox.Awoke, Hold: sub.hold})
 	b.server.asleep.Stop(&b.expiry)
 	before, b.sub = b.sub, sub
+	b.look()
 	return before, nil
 }
 
@@ -183,6 +184,7 @@ func (sub *Subscription) Close() {
 	b.sub = nil
 	b.mail.Sleep(now)
 	b.note(&mailbox.Record{Type: mailbox.Slept})
+	b.look()
 	if !b.stopped {
 		b.server.asleep.Set(&b.expiry, now.Add(b.server.limits.Asleep))
 	}

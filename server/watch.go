@@ -16,7 +16,7 @@ import (
 
 // Down says why a mailbox or process ended: the body of messages of kind down and exited.
 type Down struct {
-	Reason string `json:"reason"` // normal, closed, expired, exit, crashed, node-lost or gone
+	Reason string `json:"reason"` // normal, closed, expired, disconnected, exit, crashed, node-lost or gone
 	Detail any    `json:"detail,omitempty"`
 }
 
@@ -57,7 +57,7 @@ func permitKind(g *address.Grant, l *Letter) error {
 	switch l.Kind {
 	case mailbox.KindReply, mailbox.KindFailure:
 		return g.PermitReply(l.Ref)
-	case mailbox.KindDown, mailbox.KindExited:
+	case mailbox.KindDown, mailbox.KindExited, mailbox.KindState:
 		return fmt.Errorf("%w: kind %v is the server's to send", ErrEnvelope, l.Kind)
 	}
 	if g.IsReply() {
@@ -75,7 +75,7 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 	if l.Kind == mailbox.KindExit {
 		return Posted{}, s.exit(id, l.Body)
 	}
-	w, err := s.watchOf(&l.Meta)
+	w, err := s.watchOf(&l.Meta, l.Body)
 	if err != nil {
 		return Posted{}, err
 	}
@@ -102,7 +102,7 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) err
 	if err != nil || l.Kind != mailbox.KindLink && l.Kind != mailbox.KindUnlink {
 		return err
 	}
-	w, err := s.watchOf(&l.Meta)
+	w, err := s.watchOf(&l.Meta, l.Body)
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) err
 	return s.linkBackTo(home.Attenuate, &w, l.Kind == mailbox.KindUnlink)
 }
 
-// watchOf checks the reply address of what asks to watch.
-func (s *Server) watchOf(m *mailbox.Meta) (mailbox.Watch, error) {
+// watchOf checks what asks to watch, and its reply address.
+func (s *Server) watchOf(m *mailbox.Meta, body []byte) (mailbox.Watch, error) {
 	w := mailbox.Watch{Link: m.Kind == mailbox.KindLink || m.Kind == mailbox.KindUnlink, Ref: m.Ref, Reply: m.Reply}
 	var g address.Grant
 	err := s.keys.Verify(&g, m.Reply)
@@ -130,7 +130,10 @@ func (s *Server) watchOf(m *mailbox.Meta) (mailbox.Watch, error) {
 	if until, ends := g.Expires(); ends {
 		w.Until = until.Unix()
 	}
-	return w, nil
+	if m.Kind == mailbox.KindMonitor {
+		err = readMonitor(&w, body)
+	}
+	return w, err
 }
 
 // watch adds a watch to a mailbox, on whatever node, or removes it.
@@ -184,6 +187,7 @@ func (b *box) tryWatch(w *mailbox.Watch, remove bool) (*commit, error) {
 	}
 	if remove {
 		if b.mail.Unwatch(w) {
+			b.unwatchPresence(w)
 			return b.note(&mailbox.Record{Type: mailbox.Unwatched, Watch: *w}), nil
 		}
 		return nil, nil
@@ -198,6 +202,7 @@ func (b *box) tryWatch(w *mailbox.Watch, remove bool) (*commit, error) {
 		return nil, nil
 	}
 	b.mail.Watch(*w)
+	b.watchPresence(w)
 	return b.note(&mailbox.Record{Type: mailbox.Watched, Watch: *w}), nil
 }
 

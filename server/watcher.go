@@ -4,16 +4,44 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
+// MonitorOptions say what a monitor of a mailbox tells beside its end. A process has neither.
+type MonitorOptions struct {
+	// States has it tell, too, whether the mailbox has a reader: a message of kind state, whose body is a [State], at
+	// once, and whenever that changed.
+	States bool
+	// Grace is how long the mailbox may be without a reader, in whole seconds up to a day: after that the monitor tells
+	// down with reason disconnected, and is over, although the mailbox lives on. 0: as long as it lives.
+	Grace time.Duration
+}
+
 // Monitor lets the service know when a mailbox or process ends, wherever it is: a message of kind down with the ref
-// comes to its Info, once. That comes soon if there is none any more.
-func (c *Context) Monitor(to address.Address) (ref string, err error) {
+// comes to its Info, once. That comes soon if there is none any more. One value of options, at most, asks for more.
+func (c *Context) Monitor(to address.Address, options ...MonitorOptions) (ref string, err error) {
 	ref = newRef()
-	return ref, c.watch(to, mailbox.KindMonitor, ref)
+	var asks monitor
+	for _, o := range options {
+		if asks, err = o.asks(); err != nil {
+			return "", err
+		}
+	}
+	return ref, c.ask(to, mailbox.KindMonitor, ref, mustMarshal(asks))
+}
+
+func (o MonitorOptions) asks() (monitor, error) {
+	if o.Grace%time.Second != 0 || o.Grace < 0 || o.Grace > maxGrace {
+		return monitor{}, fmt.Errorf("server: monitor: a grace of %v: want whole seconds up to %v", o.Grace, maxGrace)
+	}
+	m := monitor{States: o.States}
+	if seconds := int64(o.Grace / time.Second); seconds > 0 {
+		m.Grace = &seconds
+	}
+	return m, nil
 }
 
 // Demonitor takes a monitor back.
@@ -34,11 +62,15 @@ func (c *Context) Unlink(to address.Address, ref string) error {
 }
 
 func (c *Context) watch(to address.Address, kind mailbox.Kind, ref string) error {
+	return c.ask(to, kind, ref, []byte("null"))
+}
+
+func (c *Context) ask(to address.Address, kind mailbox.Kind, ref string, body []byte) error {
 	reply, err := c.Self().Attenuate(address.Only(address.Send), address.Reply(ref))
 	if err != nil {
 		return fmt.Errorf("server: %v: %w", kind, err)
 	}
-	l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: kind, Ref: ref, Reply: reply.String()}}
+	l := &Letter{Body: body, Meta: mailbox.Meta{Kind: kind, Ref: ref, Reply: reply.String()}}
 	return c.process.server.ask(c, to, l)
 }
 

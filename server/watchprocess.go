@@ -19,9 +19,12 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		}
 		return nil
 	}
-	w, err := s.watchOf(msg.Meta)
+	w, err := s.watchOf(msg.Meta, msg.Body)
 	if err != nil {
 		return err
+	}
+	if w.States || w.Grace != 0 {
+		return fmt.Errorf("%w: process %q has no states: only a mailbox has a reader, or none", ErrEnvelope, name)
 	}
 	remove := msg.Meta.Kind == mailbox.KindDemonitor || msg.Meta.Kind == mailbox.KindUnlink
 	if !remove && !s.processes.knows(name) {
@@ -98,7 +101,7 @@ func (s *Server) ended(name string, why Down) {
 		n.tellings = append(n.tellings, tellingOf(&taken[i], why))
 	}
 	if s.cluster != nil {
-		n.done = func() { s.cluster.tellTold(name, taken) }
+		n.done = func(bool) { s.cluster.tellTold(name, taken) }
 	}
 	s.notices.add(n)
 }

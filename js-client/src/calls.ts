@@ -10,6 +10,7 @@ import type {
   Envelope,
   Link,
   Monitor,
+  MonitorOptions,
   RequestOptions,
 } from './types.js';
 
@@ -24,6 +25,7 @@ export interface Calls extends Pick<Client, 'call' | 'monitor' | 'link'> {
 interface Waiting {
   resolve(envelope: Envelope): void;
   reject(error: GenBrowserError): void;
+  readonly onState: MonitorOptions['onState'];
 }
 
 export function createCalls(wire: Wire, self: () => Address): Calls {
@@ -33,7 +35,13 @@ export function createCalls(wire: Wire, self: () => Address): Calls {
   let ended: GenBrowserError | undefined;
 
   /** Prepares a line that will be answered: with its reply address, and with somebody who waits for the answer. */
-  async function ask(kind: string, to: Address, message: unknown, expires?: number) {
+  async function ask(
+    kind: string,
+    to: Address,
+    message: unknown,
+    expires?: number,
+    onState?: MonitorOptions['onState'],
+  ) {
     const ref = mine + random(10);
     const reply = await attenuate(self(), {
       rights: ['send'],
@@ -44,7 +52,7 @@ export function createCalls(wire: Wire, self: () => Address): Calls {
     const text = lineOf({ kind, id: ref, ...members }, message);
     if (ended) throw ended;
     const answer = new Promise<Envelope>((resolve, reject) => {
-      waiting.set(ref, { resolve, reject });
+      waiting.set(ref, { resolve, reject, onState });
     });
     // Nobody needs to wait for it: the end of the mailbox is told elsewhere.
     answer.catch(() => {});
@@ -75,9 +83,11 @@ export function createCalls(wire: Wire, self: () => Address): Calls {
     kind: string,
     undo: string,
     to: Address,
-    options: RequestOptions | undefined,
+    options: MonitorOptions = {},
   ): Promise<{ told: Promise<Down>; stop(options?: RequestOptions): Promise<void> }> {
-    const { members, text, answer, forget } = await ask(kind, to, null);
+    const { onState, grace } = options;
+    const asks = { states: onState && true, grace };
+    const { members, text, answer, forget } = await ask(kind, to, asks, undefined, onState);
     try {
       await post(wire, { text }, options, accepted => Promise.race([accepted, answer]));
     } catch (error) {
@@ -111,6 +121,13 @@ export function createCalls(wire: Wire, self: () => Address): Calls {
     take(envelope) {
       const { kind, ref = '' } = envelope;
       if (kind == 'message') return false;
+      if (kind == 'state') {
+        const { state } = envelope.body as { state: 'connected' };
+        // What it throws is not the stream's matter.
+        const { onState } = waiting.get(ref) ?? {};
+        if (onState) queueMicrotask(() => onState(state));
+        return true;
+      }
       const answers = /^(reply|failure|down)$/.test(kind);
       // That of another's link is the program's.
       if (!answers && !(kind == 'exited' && ref.startsWith(mine))) return false;

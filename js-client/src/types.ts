@@ -126,13 +126,14 @@ export interface RequestOptions {
 /** How a mailbox or a process ended. */
 export interface Down {
   /**
-   * `normal` and `crashed` of processes; `closed` by its owner, `expired` because nobody read it, `exit` by somebody
-   * who may; `node-lost` when the last server that had the process died; `gone` if nobody knows.
+   * `normal` and `crashed` of processes; `closed` by its owner, `expired` because nobody read it, `disconnected` when
+   * nobody read it for as long as the monitor allowed, though it lives on, `exit` by somebody who may; `node-lost` when the last server that had the process died; `gone` if nobody knows.
    */
   readonly reason:
     | 'normal'
     | 'closed'
     | 'expired'
+    | 'disconnected'
     | 'exit'
     | 'crashed'
     | 'node-lost'
@@ -140,6 +141,17 @@ export interface Down {
     | (string & {});
   /** With `exit`: what was said as the reason. With `crashed`: how. */
   readonly detail?: unknown;
+}
+
+/** What a monitor of a mailbox is to tell beside its end. A process has neither. */
+export interface MonitorOptions extends RequestOptions {
+  /** Called with the state, whether the mailbox has a reader, as it is and whenever that changed. */
+  readonly onState?: (state: 'connected' | 'asleep') => void;
+  /**
+   * Seconds, a whole number up to a day: when the mailbox has had no reader for longer, `down` tells `disconnected`,
+   * and the monitor is over, though the mailbox lives on. Default: as long as it lives.
+   */
+  readonly grace?: number;
 }
 
 /** A monitor: tells when a mailbox or a process ends. */
@@ -251,7 +263,7 @@ export interface Client<Config = unknown> {
    * Asks to be told when a mailbox or a process ends, which is at once if it did. Resolves when the server accepted
    * that. The other one is not told. It lasts as long as this client's mailbox.
    */
-  monitor(to: Address, options?: RequestOptions): Promise<Monitor>;
+  monitor(to: Address, options?: MonitorOptions): Promise<Monitor>;
   /**
    * Links this client's mailbox with a mailbox or a process: when either ends, the other one is told. Who did not make
    * the link gets an envelope of kind `exited`, whose body is a {@link Down}.

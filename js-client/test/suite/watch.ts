@@ -25,6 +25,19 @@ export function watchCases(test: Register): void {
     equal(await down, { reason: 'expired' });
   });
 
+  test('a monitor tells states, and that a mailbox has had no reader for too long', async t => {
+    const [client, other] = await Promise.all([t.start(), t.start()]);
+    const states: string[] = [];
+    const { down } = await client.monitor(other.address, {
+      grace: 2,
+      onState: state => states.push(state),
+    });
+    await other.close({ keep: true });
+    equal(await down, { reason: 'disconnected' });
+    equal(states, ['connected', 'asleep']);
+    await client.send(other.address, 'it lives on');
+  });
+
   test('a monitor tells while a handler is busy, and across a cut stream', async t => {
     const proxy = await t.proxy('tcp');
     const [client, other] = await Promise.all([t.start({}, proxy.url), t.start()]);
