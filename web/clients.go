@@ -50,7 +50,7 @@ func (s *streams) list() []connected {
 	defer s.mu.Unlock()
 	all := make([]connected, 0, len(s.all))
 	for st := range s.all {
-		all = append(all, connected{st.mailbox, st.client, st.since.UTC()})
+		all = append(all, connected{st.mailbox, st.client, time.Unix(0, st.since).UTC()})
 	}
 	return all
 }

@@ -91,6 +91,7 @@ type Handler struct {
 	slow       time.Duration
 	sendBuffer int
 	log        *slog.Logger
+	start      time.Time
 	router     *mux.Router
 	handler    http.Handler
 
@@ -126,6 +127,7 @@ func New(o Options) (*Handler, error) {
 		slow:       60 * time.Second,
 		sendBuffer: 64 << 10,
 		log:        o.Logger,
+		start:      time.Now(),
 	}
 	if o.Prefix != "" {
 		h.prefix = strings.TrimRight(o.Prefix, "/")

@@ -14,12 +14,12 @@ func (s *stream) heartbeat() {
 		return
 	}
 	now := time.Now()
-	if s.mortal && !now.Before(s.expires) && s.end == nil {
+	if s.expires != 0 && now.Unix() >= s.expires && s.end == nil {
 		s.end = address.ErrExpired
 		s.pump()
 		return
 	}
-	if now.Sub(s.wrote) >= s.h.heartbeat && !s.draining {
+	if now.Sub(s.h.start) >= s.wrote+s.h.heartbeat && !s.draining {
 		s.rest = []byte(":\n\n")
 		s.pump()
 	}
@@ -28,12 +28,12 @@ func (s *stream) heartbeat() {
 
 // schedule sets the next heartbeat. Messages do not touch it: when it is early, it is set again.
 func (s *stream) schedule(now time.Time) {
-	next := s.wrote.Add(s.h.heartbeat)
+	next := s.h.start.Add(s.wrote + s.h.heartbeat)
 	if !next.After(now) {
 		next = now.Add(s.h.heartbeat)
 	}
-	if s.mortal && s.expires.Before(next) {
-		next = s.expires
+	if end := time.Unix(s.expires, 0); s.expires != 0 && end.Before(next) {
+		next = end
 	}
 	if !s.closed {
 		s.h.beats.Set(&s.beat, next)

@@ -120,7 +120,7 @@ func setKind(l *line, value []byte) error {
 		return err
 	}
 	kind, ok := mailbox.ParseKind(name)
-	if !ok || kind == mailbox.KindDown || kind == mailbox.KindExited {
+	if !ok || kind == mailbox.KindDown || kind == mailbox.KindExited || kind == mailbox.KindState {
 		return malformedLine("kind: want message, call, reply, failure, monitor, demonitor, link, unlink or exit")
 	}
 	l.letter.Kind = kind

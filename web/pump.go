@@ -47,7 +47,7 @@ func (s *stream) writeRest() bool {
 		s.close()
 		return false
 	}
-	s.wrote = time.Now()
+	s.wrote = time.Since(s.h.start)
 	if s.rest = s.rest[n:]; len(s.rest) > 0 {
 		s.drain()
 		return false
@@ -88,7 +88,7 @@ func (s *stream) writeChunk(c *chunk) bool {
 		s.close()
 		return false
 	}
-	s.wrote = time.Now()
+	s.wrote = time.Since(s.h.start)
 	last := c.ends[len(c.ends)-1]
 	if n == last.at {
 		s.delivered(last)
@@ -119,7 +119,7 @@ func (s *stream) drain() {
 		err := s.wire.write(rest, s.h.slow)
 		s.mu.Lock()
 		s.draining = false
-		s.wrote = time.Now()
+		s.wrote = time.Since(s.h.start)
 		if err != nil {
 			s.close()
 		} else {

@@ -30,12 +30,11 @@ import (
 type stream struct {
 	h        *Handler
 	idPrefix string // "KEY." where event ids are self-contained
-	mortal   bool   // the key that opened it ends, at expires
-	expires  time.Time
+	expires  int64  // when the key that opened it ends, seconds since 1970; 0 for never
 	beat     wheel.Item[*stream]
 	mailbox  uuid.UUID
 	client   string // its address
-	since    time.Time
+	since    int64  // nanoseconds since 1970
 
 	mu        sync.Mutex
 	wire      wire // nil until the stream has begun
@@ -45,10 +44,10 @@ type stream struct {
 	bye       bool   // the last event is in rest, or written
 	draining  bool   // a goroutine waits for the wire
 	closed    bool
-	stillborn bool // cut before it began
-	wrote     time.Time
-	watched   bool // hangups tells when its client goes
-	users     int  // goroutines that use the wire, and hangups
+	stillborn bool          // cut before it began
+	watched   bool          // hangups tells when its client goes
+	users     int           // goroutines that use the wire, and hangups
+	wrote     time.Duration // when it did last, since Handler.start
 }
 
 // stream answers a GET with a stream.
@@ -58,7 +57,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	s := &stream{h: h, client: h.address(r), since: time.Now()}
+	s := &stream{h: h, client: h.address(r), since: time.Now().UnixNano()}
 	s.beat.Value = s
 	var g address.Grant
 	sub, o, err := h.join(r, &rd, &g, s)
@@ -66,7 +65,9 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	s.expires, s.mortal = g.Expires()
+	if expires, ends := g.Expires(); ends {
+		s.expires = expires.Unix()
+	}
 	s.mailbox = g.Mailbox()
 	if rd.selfIDs {
 		s.idPrefix = rd.key + "."
