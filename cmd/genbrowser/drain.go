@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -24,6 +26,7 @@ const (
 type draining struct {
 	deadliner
 	until atomic.Pointer[time.Time] // set while it drains
+	pace  *rate.Limiter             // set before it is used; shared with other listeners
 }
 
 // deadliner is what TCP and Unix listeners are.
@@ -34,10 +37,14 @@ type deadliner interface {
 
 // Accept returns net.ErrClosed once the listener has drained.
 func (d *draining) Accept() (net.Conn, error) {
-	if until := d.until.Load(); until != nil {
+	until := d.until.Load()
+	if until != nil {
 		d.listenUntil(*until)
 	}
 	c, err := d.deadliner.Accept()
+	if err == nil && until == nil {
+		time.Sleep(d.pace.Reserve().Delay())
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, net.ErrClosed
 	}

@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
@@ -59,6 +62,7 @@ type flags struct {
 	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
 	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
 	FastLane      bool          `negatable:"" help:"Serve sends over plain TCP and unix sockets past net/http, which takes less CPU. Anything but the most usual form of a send is net/http's as ever. Without effect with --send-rate or --send-bytes."`
+	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 4000 for each processor, -1 for no limit."`
 	ReadTimeout   time.Duration `help:"How long a request may take to arrive, streaming uploads apart." default:"30s"`
 	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s"`
 
@@ -190,8 +194,10 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	srv.ConnState, srv.ConnContext = silent.note, web.ConnContext
 	srv.BaseContext = baseContext
 	var serving sync.WaitGroup
+	pace := f.pace()
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
+		l.socket.pace = pace
 		if f.FastLane && (l.transport == "tcp" || l.transport == "unix") {
 			l.Listener = gb.FastLane(l.Listener, srv)
 		}
@@ -220,6 +226,21 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	silent.hurry()
 	err = errors.Join(err, srv.Shutdown(grace), srv.Close())
 	return err
+}
+
+// acceptBurst is how many connections are accepted at once.
+const acceptBurst = 64
+
+// pace keeps thousands of clients that come back at once from keeping those that are here: the requests of all
+// connections have their turn in the order in which they came.
+func (f *flags) pace() *rate.Limiter {
+	switch {
+	case f.AcceptRate < 0:
+		return rate.NewLimiter(rate.Inf, 0)
+	case f.AcceptRate == 0:
+		return rate.NewLimiter(rate.Limit(4000*runtime.GOMAXPROCS(0)), acceptBurst)
+	}
+	return rate.NewLimiter(rate.Limit(f.AcceptRate), acceptBurst)
 }
 
 // protocols adds HTTP/2 without TLS, for proxies that speak it.
