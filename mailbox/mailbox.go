@@ -155,12 +155,21 @@ func (m *Mailbox) After(seq uint64, now time.Time) iter.Seq2[*Message, error] {
 		if missing := m.Gap(seq); missing > 0 && !yield(nil, &GapError{missing}) {
 			return
 		}
-		for i := m.queue.after(seq); i < m.queue.count; i++ {
+		for i := m.after(seq); i < m.queue.count; i++ {
 			if !yield(m.queue.at(i), nil) {
 				return
 			}
 		}
 	}
+}
+
+// after returns the index of the first message after seq. For a reader that waits that is the newest, and there is no
+// need to look at the others, which are not in the processor's cache.
+func (m *Mailbox) after(seq uint64) int {
+	if seq+1 == m.last && m.queue.count > 0 && m.Newest().Seq == m.last {
+		return m.queue.count - 1
+	}
+	return m.queue.after(seq)
 }
 
 // Gap returns how many messages after seq are gone. Those that outlived their own time to live do not count.

@@ -55,9 +55,6 @@ func (r *ring) keep(f func(*Message) bool) {
 // after returns the index of the first message whose Seq is above seq.
 func (r *ring) after(seq uint64) int {
 	low, high := 0, r.count
-	if r.count > 1 && r.at(r.count-2).Seq <= seq { // as for most readers; the others' slots are not in the processor's cache
-		low = r.count - 1
-	}
 	for low < high {
 		if mid := (low + high) / 2; r.at(mid).Seq > seq {
 			high = mid

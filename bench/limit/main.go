@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command limit measures what the kernel alone takes to write one event of 260 bytes to one of many loopback connections
 // at random: no server that writes each event by itself can take less CPU a message.
 //
