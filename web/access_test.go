@@ -1,9 +1,11 @@
 package web
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -166,15 +168,49 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// A script is compressed for whom can read it, with a tag of its own.
+func TestScriptsAreCompressed(t *testing.T) {
+	s := serve(t, setup{})
+	plain := s.do("GET", "/_gb/client.js", "", "Accept-Encoding", "identity")
+	for accepted, coding := range map[string]string{
+		"gzip": "gzip", "br, GZIP;q=0.5": "gzip", "deflate,gzip": "gzip", "gzip;q=1.0": "gzip",
+		"gzip;q=0": "", "gzip; q=0.0": "", "br": "", "x-gzip-not": "", "": "",
+	} {
+		a := s.do("GET", "/_gb/client.js", "", "Accept-Encoding", accepted)
+		if got := a.header.Get("Content-Encoding"); got != coding || a.header.Get("Vary") == "" {
+			t.Errorf("Accept-Encoding %q: %q, %v", accepted, got, a.header)
+			continue
+		}
+		body, tag := a.body, a.header.Get("ETag")
+		if coding == "gzip" {
+			r, err := gzip.NewReader(strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(r)
+			if err != nil || len(body) > len(text)/2 {
+				t.Errorf("%d bytes of %d, %v", len(body), len(text), err)
+			}
+			body = string(text)
+		}
+		if body != plain.body || (tag == plain.header.Get("ETag")) != (coding == "") {
+			t.Errorf("Accept-Encoding %q: another script, or tag %s beside %s", accepted, tag, plain.header.Get("ETag"))
+		}
+		if a := s.do("GET", "/_gb/client.js", "", "Accept-Encoding", accepted, "If-None-Match", tag); a.status != 304 {
+			t.Errorf("Accept-Encoding %q again: %d", accepted, a.status)
+		}
+	}
+}
+
 func TestScriptsAndDiscovery(t *testing.T) {
 	s := serve(t, setup{})
 	for _, name := range []string{"client.js", "client.global.js"} {
-		a := s.do("GET", "/_gb/"+name, "", "Origin", "https://a.example")
+		a := s.do("GET", "/_gb/"+name, "", "Origin", "https://a.example", "Accept-Encoding", "identity")
 		tag := a.header.Get("ETag")
 		if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/javascript") || tag == "" || a.header.Get("Access-Control-Allow-Origin") == "" {
 			t.Errorf("%s: %d %v", name, a.status, a.header)
 		}
-		if a := s.do("GET", "/_gb/"+name, "", "If-None-Match", tag); a.status != 304 {
+		if a := s.do("GET", "/_gb/"+name, "", "If-None-Match", tag, "Accept-Encoding", "identity"); a.status != 304 {
 			t.Errorf("%s again: %d", name, a.status)
 		}
 		if a := s.do("HEAD", "/_gb/"+name, ""); a.status != 200 || a.header.Get("ETag") != tag {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	jsclient "github.com/genbrowser/genbrowser/js-client"
@@ -45,15 +47,33 @@ func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
 
 // script serves a bundle of the browser client.
 func script(name string) http.HandlerFunc {
+	load := sync.OnceValues(func() (*jsclient.Bundle, error) { return jsclient.Load(name) })
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := jsclient.Bundle.ReadFile("dist/" + name)
+		bundle, err := load()
 		if err != nil {
 			http.NotFound(w, r)
 			return
 		}
-		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-cache")
-		w.Header().Set("ETag", jsclient.ETag(name))
+		header, body := w.Header(), bundle.Plain
+		header.Set("Content-Type", "text/javascript; charset=utf-8")
+		header.Set("Cache-Control", "no-cache")
+		header.Set("ETag", bundle.ETag)
+		header.Add("Vary", "Accept-Encoding")
+		if takesGzip(r) {
+			body = bundle.Gzip
+			header.Set("ETag", bundle.GzipETag)
+			header.Set("Content-Encoding", "gzip")
+		}
 		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body))
 	}
+}
+
+// takesGzip reads Accept-Encoding (RFC 9110 §12.5.3) as far as browsers use it.
+func takesGzip(r *http.Request) bool {
+	for coding := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		if name, weight, _ := strings.Cut(strings.TrimSpace(coding), ";"); strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			return !strings.HasPrefix(strings.ReplaceAll(weight, " ", ""), "q=0") || strings.ContainsAny(weight, "123456789")
+		}
+	}
+	return false
 }
