@@ -171,9 +171,7 @@ func New(o Options) (*Handler, error) {
 	h.handler = h.cors().Handler(http.HandlerFunc(h.route))
 	tick := min(max(h.heartbeat/8, 10*time.Millisecond), time.Second)
 	h.beats = wheel.New[*stream](tick, time.Now())
-	if err := h.streams.start(h.beats, o.StreamsPerClient); err != nil {
-		return nil, err
-	}
+	h.streams.start(h.beats, o.StreamsPerClient)
 	return h, nil
 }
 

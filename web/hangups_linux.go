@@ -7,11 +7,13 @@ import (
 )
 
 // hangups notices that clients of taken connections went, with one goroutine for all of them: one for each would be
-// half of what an idle stream takes. It is an epoll instance that the runtime waits for as it does for a socket.
+// half of what an idle stream takes. It is an epoll instance that the runtime waits for as it does for a socket, made
+// when the first is watched: who has connections of another kind, as tests have, can do without.
 type hangups struct {
-	file *os.File
-	fd   int
-	done chan struct{}
+	start sync.Once
+	file  *os.File // nil if there is none
+	fd    int
+	done  chan struct{}
 
 	mu sync.Mutex
 	of []hangup // by the connection's descriptor
@@ -23,24 +25,26 @@ type hangup struct {
 	turn   int32
 }
 
-func newHangups() (*hangups, error) {
+func (h *hangups) open() {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
+		return
 	}
 	if err := syscall.SetNonblock(fd, true); err != nil { // or os would not let the runtime wait for it
 		syscall.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
+		return
 	}
-	h := &hangups{file: os.NewFile(uintptr(fd), "hangups"), fd: fd, done: make(chan struct{})}
+	h.file, h.fd, h.done = os.NewFile(uintptr(fd), "hangups"), fd, make(chan struct{})
 	go h.run()
-	return h, nil
 }
 
 // watch has the stream cut when the other end of its socket goes, until the socket is closed. It reports whether it
 // can do that.
 func (h *hangups) watch(s *stream, sock *socket) bool {
-	if h == nil || sock.raw == nil {
+	if sock.raw == nil {
+		return false
+	}
+	if h.start.Do(h.open); h.file == nil {
 		return false
 	}
 	watched := false
@@ -107,7 +111,7 @@ func (h *hangups) streamOf(e *syscall.EpollEvent) *stream {
 
 // close ends it; no stream is left.
 func (h *hangups) close() {
-	if h != nil {
+	if h.start.Do(func() {}); h.file != nil {
 		h.file.Close()
 		<-h.done
 	}

@@ -5,8 +5,6 @@ package web
 // hangups is for systems that can tell of many connections at once; on others each stream waits for its own.
 type hangups struct{}
 
-func newHangups() (*hangups, error) { return nil, nil }
-
 func (*hangups) watch(*stream, *socket) bool { return false }
 
 func (*hangups) forget(*stream, *socket) {}

@@ -17,7 +17,7 @@ type streams struct {
 	done  chan struct{} // stops the heartbeats
 	beats sync.WaitGroup
 
-	hangups *hangups
+	hangups hangups
 
 	perClient int // at most; 0: any number
 
@@ -27,15 +27,11 @@ type streams struct {
 	empty chan struct{}  // made by finish, closed when there is none
 }
 
-func (s *streams) start(w *wheel.Wheel[*stream], perClient int) (err error) {
-	if s.hangups, err = newHangups(); err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
+func (s *streams) start(w *wheel.Wheel[*stream], perClient int) {
 	s.perClient, s.of = perClient, make(map[string]int)
 	s.all = make(map[*stream]struct{})
 	s.done = make(chan struct{})
 	s.beats.Go(func() { w.Run(s.done, (*stream).heartbeat) })
-	return nil
 }
 
 // add returns why the stream may not begin.

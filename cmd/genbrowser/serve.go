@@ -62,7 +62,7 @@ type flags struct {
 	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
 	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
 	FastLane      bool          `negatable:"" help:"Serve sends over plain TCP and unix sockets past net/http, which takes less CPU. Anything but the most usual form of a send is net/http's as ever. Without effect with --send-rate or --send-bytes."`
-	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 4000 for each processor, -1 for no limit."`
+	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 3000 for each processor, -1 for no limit."`
 	ReadTimeout   time.Duration `help:"How long a request may take to arrive, streaming uploads apart." default:"30s"`
 	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s"`
 
@@ -238,7 +238,7 @@ func (f *flags) pace() *rate.Limiter {
 	case f.AcceptRate < 0:
 		return rate.NewLimiter(rate.Inf, 0)
 	case f.AcceptRate == 0:
-		return rate.NewLimiter(rate.Limit(4000*runtime.GOMAXPROCS(0)), acceptBurst)
+		return rate.NewLimiter(rate.Limit(3000*runtime.GOMAXPROCS(0)), acceptBurst)
 	}
 	return rate.NewLimiter(rate.Limit(f.AcceptRate), acceptBurst)
 }
