@@ -17,8 +17,14 @@ import (
 // TestSIGTERMUnderLoad holds that a message which was accepted is delivered, whenever the program is told to
 // stop, and that everybody is told.
 func TestSIGTERMUnderLoad(t *testing.T) {
+	for _, lane := range []string{"--no-fast-lane", "--fast-lane"} {
+		t.Run(lane, func(t *testing.T) { stopUnderLoad(t, lane) })
+	}
+}
+
+func stopUnderLoad(t *testing.T, flags ...string) {
 	const readers, senders = 40, 16
-	p := start(t, "serve", "--shutdown-grace", "10s")
+	p := start(t, append([]string{"serve", "--shutdown-grace", "10s"}, flags...)...)
 	streams := make([]*stream, readers)
 	for i := range streams {
 		streams[i] = read(t, dial(t, p.addr, 0), "")
