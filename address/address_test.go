@@ -395,3 +395,13 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// What a ring mints at once is what its parts mint one after the other.
+func TestMailbox(t *testing.T) {
+	ring, id := testRing(t, secretA), uuid.New()
+	key, a := ring.Mailbox(id)
+	want, err := ring.MailboxKey(id).Address()
+	if err != nil || key != ring.MailboxKey(id) || a != want {
+		t.Errorf("Mailbox = %q, %v; want %q, %v (%v)", key.Reveal(), a, ring.MailboxKey(id).Reveal(), want, err)
+	}
+}

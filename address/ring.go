@@ -76,7 +76,34 @@ func NewSecret() string {
 
 // MailboxKey mints the key of a mailbox.
 func (r *Ring) MailboxKey(id uuid.UUID) Key {
-	return Key{r.mint(append([]byte{version, r.signer, byte(Mailbox)}, id[:]...)).text()}
+	var t token
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	r.mintMailbox(&t, h, id)
+	return Key{t.text()}
+}
+
+// Mailbox mints the key of a mailbox, and its address as [Key.Address] makes it.
+func (r *Ring) Mailbox(id uuid.UUID) (Key, Address) {
+	var t token
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	r.mintMailbox(&t, h, id)
+	key := Key{t.text()}
+	if err := errors.Join(t.add(h, &onlyAddress), t.split()); err != nil {
+		panic(err) // a key that was just minted can be narrowed
+	}
+	return key, Address{t.text()}
+}
+
+// onlyAddress leaves what an address may.
+var onlyAddress = Only(addressRights)
+
+func (r *Ring) mintMailbox(t *token, h *hasher, id uuid.UUID) {
+	var head [3 + len(id)]byte
+	head[0], head[1], head[2] = version, r.signer, byte(Mailbox)
+	copy(head[3:], id[:])
+	r.mint(t, h, head[:])
 }
 
 // Process mints the address of the process called name.
@@ -91,18 +118,19 @@ func (r *Ring) ProcessFor(name string, rights Rights) (Address, error) {
 	if !ValidName(name) {
 		return Address{}, fmt.Errorf("address: process name %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -", name, MaxName)
 	}
-	root := r.mint(append([]byte{version, r.signer, byte(Process), byte(len(name))}, name...))
+	var root token
+	h := hashers.Get().(*hasher)
+	r.mint(&root, h, append([]byte{version, r.signer, byte(Process), byte(len(name))}, name...))
+	hashers.Put(h)
 	text, err := attenuate(root.text(), []Caveat{Only(rights)})
 	return Address{text}, err
 }
 
-func (r *Ring) mint(head []byte) *token {
-	t := &token{caveats: len(head), size: len(head) + tagSize, rights: allRights}
-	h := hashers.Get().(*hasher)
-	defer hashers.Put(h)
+// mint makes t the root of a target's capabilities.
+func (r *Ring) mint(t *token, h *hasher, head []byte) {
+	t.caveats, t.size, t.rights = len(head), len(head)+tagSize, allRights
 	tag := h.root(r.keys[r.signer], head)
 	copy(t.raw[copy(t.raw[:], head):], tag[:])
-	return t
 }
 
 // Verify checks the tag of an address's or key's text and fills g with what the capability allows. It

@@ -174,29 +174,33 @@ func attenuate(text string, caveats []Caveat) (string, error) {
 	}
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
-	b := t.raw[:t.size]
-	for _, c := range caveats {
-		if c.err != nil {
-			return "", c.err
+	for i := range caveats {
+		if err := t.add(h, &caveats[i]); err != nil {
+			return "", err
 		}
-		if !c.typ.check(c.value) {
-			return "", errCaveat
-		}
-		var key [tagSize]byte
-		copy(key[:], b[len(b)-tagSize:])
-		at := len(b) - tagSize
-		b = c.append(b[:at:at])
-		tag := h.chain(&key, b[at:])
-		b = append(b, tag[:]...)
 	}
-	if len(b) > maxToken {
-		return "", errTooLong
-	}
-	t.size = copy(t.raw[:], b)
 	if err := t.split(); err != nil {
 		return "", err
 	}
 	return t.text(), nil
+}
+
+// add adds one caveat; split is to be called when all are there.
+func (t *token) add(h *hasher, c *Caveat) error {
+	switch {
+	case c.err != nil:
+		return c.err
+	case !c.typ.check(c.value):
+		return errCaveat
+	case t.size+2+len(c.value) > maxToken:
+		return errTooLong
+	}
+	at := t.size - tagSize
+	key := [tagSize]byte(t.tag())
+	b := c.append(t.raw[:at])
+	tag := h.chain(&key, b[at:])
+	t.size = len(append(b, tag[:]...))
+	return nil
 }
 
 func (t *token) text() string {
@@ -204,7 +208,8 @@ func (t *token) text() string {
 	if t.rights&ownerRights != 0 {
 		prefix = keyPrefix
 	}
-	return prefix + base64url.EncodeToString(t.raw[:t.size])
+	var room [MaxText]byte
+	return string(base64url.AppendEncode(append(room[:0], prefix...), t.raw[:t.size]))
 }
 
 // ValidName reports whether name can be a process's: 1 to 128 of A-Z a-z 0-9 . _ ~ : @ / -

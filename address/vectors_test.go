@@ -187,7 +187,9 @@ func writeVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := ring.mint(append([]byte{version, ring.signer, byte(Process), 10}, "chat/lobby"...)).text()
+	var rooted token
+	ring.mint(&rooted, hashers.Get().(*hasher), append([]byte{version, ring.signer, byte(Process), 10}, "chat/lobby"...))
+	root := rooted.text()
 	add("process root", "", root, restriction{})
 	add("process address", root, "", restriction{Rights: []string{"send", "call", "monitor", "link"}})
 	if v.Tokens[len(v.Tokens)-1].Text != process.String() {

@@ -1,12 +1,11 @@
 package server
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -84,10 +83,8 @@ func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.C
 		s.mailboxes.Add(-1)
 		return id, start, ErrOverloaded
 	}
-	var epoch [4]byte
-	rand.Read(epoch[:])
 	now := s.clock.now()
-	e := binary.BigEndian.Uint32(epoch[:])
+	e := rand.Uint32()
 	b := s.newBox(sh.newID(), config, mailbox.New(&s.limits, e, now))
 	start = b.mail.Start()
 	stored, err := sh.open(b, &mailbox.Record{Type: mailbox.Opened, Epoch: e, Config: config})
@@ -128,11 +125,7 @@ func (b *box) stored(seq uint64) Reader {
 
 // describe mints the capabilities of a mailbox.
 func (s *Server) describe(id uuid.UUID, config json.RawMessage) Mailbox {
-	key := s.keys.MailboxKey(id)
-	addr, err := key.Address()
-	if err != nil {
-		panic(err) // a key that was just minted can be narrowed
-	}
+	key, addr := s.keys.Mailbox(id)
 	if config == nil {
 		config = s.Config()
 	}
@@ -141,9 +134,9 @@ func (s *Server) describe(id uuid.UUID, config json.RawMessage) Mailbox {
 
 // Address returns the address of the mailbox with that id, for a server's own code that sends to a client by what
 // operators see of it. Whether there is such a mailbox shows when it is sent to.
-func (s *Server) Address(mailbox uuid.UUID) (address.Address, error) {
-	key := s.keys.MailboxKey(mailbox)
-	return key.Address()
+func (s *Server) Address(mailbox uuid.UUID) address.Address {
+	_, a := s.keys.Mailbox(mailbox)
+	return a
 }
 
 // Describe returns the mailbox that grant g, of which it needs the right to read, is for. Its Cursor is where
