@@ -75,7 +75,7 @@ func (c *fastConn) serve() {
 		c.read()
 	}
 	c.lane.forget(c)
-	if c.foreign {
+	if c.foreign && !c.over {
 		c.conn.SetDeadline(time.Time{})
 		c.lane.hand(&returned{c.conn, c.rest()}, nil)
 		return

@@ -393,7 +393,7 @@ func TestFastLaneShutdown(t *testing.T) {
 	if err := s.gb.Shutdown(ctx); err != nil {
 		t.Fatal(err)
 	}
-	io.WriteString(busy, send)
+	io.WriteString(busy, send+"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") // which is not answered, as was said
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || !resp.Close || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%v %v, want 503 and the end", resp, err)
