@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,39 @@ func TestDropOldest(t *testing.T) {
 	m = newMailbox(t, Limits{Body: 10, BacklogBytes: 10, Overflow: DropOldest})
 	mustAppend(t, m, "1", "2", "3", "1234567890")
 	expect(t, m, 0, "gap 3 1234567890")
+}
+
+// A mailbox writes over bodies that have gone, and over no other; what it was given is its caller's again at once.
+func TestBodiesAreKept(t *testing.T) {
+	const backlog = 5
+	for _, l := range []Limits{{Backlog: backlog}, {Backlog: backlog, Overflow: DropOldest}} {
+		m := newMailbox(t, l)
+		m.Wake()
+		var want []string
+		given := make([]byte, 0, 2*maxSpare)
+		for i := range 2000 {
+			body := strconv.Quote(strings.Repeat(string(rune('a'+i%26)), i*i%(maxSpare+maxSpare/4)))
+			given = append(given[:0], body...)
+			if _, _, err := m.Append(Message{Body: given}, NameHash{}, start); err != nil {
+				t.Fatal(err)
+			}
+			clear(given)
+			if want = append(want, body); len(want) > backlog {
+				want = want[1:]
+			}
+			if i%7 == 0 {
+				m.Ack(m.Last().Seq - 1)
+				want = want[len(want)-1:]
+			}
+			if got := read(m, m.floor, start); got != strings.Join(want, " ") {
+				t.Fatalf("after message %d it holds %.100q, want %.100q", i, got, strings.Join(want, " "))
+			}
+			m.Delivered(m.Last().Seq)
+		}
+		if m.Sleep(start); m.spare != nil {
+			t.Error("it keeps room for the next body while it sleeps")
+		}
+	}
 }
 
 func TestNames(t *testing.T) {
