@@ -16,6 +16,9 @@ type Watch struct {
 	Reply  string // the reply address for that
 }
 
+// Is reports whether the two are one watch: they have the same Ref and Reply.
+func (w *Watch) Is(other Watch) bool { return w.Ref == other.Ref && w.Reply == other.Reply }
+
 // maxWatches is how many watches a mailbox has at most, and how many of the newest calls it remembers.
 const maxWatches = 1000
 
@@ -66,7 +69,7 @@ func (m *Mailbox) Unwatch(w *Watch) bool {
 
 // watch returns the place of the watch with the same Ref and Reply; below 0 for none.
 func (m *Mailbox) watch(w *Watch) int {
-	return slices.IndexFunc(m.watched.watches, func(have Watch) bool { return have.Ref == w.Ref && have.Reply == w.Reply })
+	return slices.IndexFunc(m.watched.watches, w.Is)
 }
 
 func (m *Mailbox) watching() *watched {

@@ -49,7 +49,7 @@ func (f *farWatches) add(node string, w farWatch) {
 // remove forgets a watch, whichever node has it.
 func (f farWatches) remove(name string, one *mailbox.Watch) {
 	for node, byName := range f {
-		all := slices.DeleteFunc(byName[name], func(w farWatch) bool { return w.Ref == one.Ref && w.Reply == one.Reply })
+		all := slices.DeleteFunc(byName[name], func(w farWatch) bool { return one.Is(w.Watch) })
 		if byName[name] = all; len(all) == 0 {
 			delete(byName, name)
 		}

@@ -105,7 +105,7 @@ func (b *box) unwatchPresence(w *mailbox.Watch) {
 		return
 	}
 	all := &b.watched.watches
-	*all = slices.DeleteFunc(*all, func(have presenceWatch) bool { return have.Ref == w.Ref && have.Reply == w.Reply })
+	*all = slices.DeleteFunc(*all, func(have presenceWatch) bool { return w.Is(have.Watch) })
 	if len(*all) == 0 {
 		b.dropPresence()
 	}
@@ -124,7 +124,7 @@ func (p *presence) find(w *mailbox.Watch) *presenceWatch {
 	if p == nil {
 		return nil
 	}
-	i := slices.IndexFunc(p.watches, func(have presenceWatch) bool { return have.Ref == w.Ref && have.Reply == w.Reply })
+	i := slices.IndexFunc(p.watches, func(have presenceWatch) bool { return w.Is(have.Watch) })
 	if i < 0 {
 		return nil
 	}

@@ -20,7 +20,8 @@ func (s *Server) Watching(target *address.Description, ref, reply string) bool {
 			return false
 		}
 	}
-	return slices.ContainsFunc(s.watchesOf(target), func(w mailbox.Watch) bool { return w.Ref == ref && w.Reply == reply })
+	one := mailbox.Watch{Ref: ref, Reply: reply}
+	return slices.ContainsFunc(s.watchesOf(target), one.Is)
 }
 
 func (s *Server) watchesOf(target *address.Description) []mailbox.Watch {

@@ -60,9 +60,8 @@ func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) erro
 
 // change adds a watch of a process of this node, or removes it, and reports whether it did; mu is held.
 func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed bool, err error) {
-	same := func(have mailbox.Watch) bool { return have.Ref == one.Ref && have.Reply == one.Reply }
 	all := w.byName[name]
-	switch i := slices.IndexFunc(all, same); {
+	switch i := slices.IndexFunc(all, one.Is); {
 	case remove && i >= 0:
 		all = slices.Delete(all, i, i+1)
 	case remove || i >= 0:

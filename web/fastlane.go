@@ -11,7 +11,7 @@ import (
 	"github.com/genbrowser/genbrowser/server"
 )
 
-// FastLane returns a listener for srv, around l, that serves sends itself, at about half the cost: requests such as
+// FastLane returns a listener for srv, around l, that serves sends itself, for less of the processor: requests such as
 //
 //	POST /_gb/send/gba_… HTTP/1.1
 //	Host: localhost:8080

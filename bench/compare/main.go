@@ -4,7 +4,7 @@
 //
 //	compare -n 1000 -b 32 -- --backlog 100                  GenBrowser with a flag of its own
 //	compare -n 1000,18000 -w 64,256                         one after the other, a table for each
-//	compare -k genbrowser -server "before=/tmp/old serve"   two builds side by side
+//	compare -k genbrowser -server "before=tmp/old serve"   two builds side by side
 //	compare -load "-rate 2000"                              further flags of the load: paced, uploads, TLS
 //
 // Needs Go, taskset, and for nchan Debian's nginx and libnginx-mod-nchan.
