@@ -235,7 +235,11 @@ func (b *bye) err() error {
 		return &problem.Problem{Kind: kind}
 	}
 	if b.Retry == nil {
-		return &problem.Problem{Kind: problem.Gone, Detail: "the server ended the stream: " + b.Reason}
+		kind := problem.Gone
+		if b.Reason == "disconnected" { // the mailbox lives on
+			kind = problem.Disconnected
+		}
+		return &problem.Problem{Kind: kind, Detail: "the server ended the stream: " + b.Reason}
 	}
 	b.retry = time.Duration(*b.Retry) * time.Millisecond
 	return b

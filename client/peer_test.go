@@ -670,14 +670,10 @@ func TestDisconnected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.gb.Disconnect(key.Mailbox, time.Millisecond) {
-		t.Fatal("it is not connected")
-	}
+	wantError(t, s.office.Disconnect(key.Mailbox, time.Millisecond), nil)
 	await(t, changes, client.Reconnecting)
 	await(t, changes, client.Open)
-	if !s.gb.Disconnect(key.Mailbox, 0) {
-		t.Fatal("it is not connected again")
-	}
+	wantError(t, s.office.Disconnect(key.Mailbox, 0), nil)
 	await(t, changes, client.Closed)
-	wantProblem(t, p.Err(), problem.Gone, "disconnected")
+	wantError(t, p.Err(), problem.Disconnected)
 }

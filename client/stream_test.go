@@ -265,6 +265,7 @@ func TestByes(t *testing.T) {
 		{`{"reason":"taken-over"}`, problem.TakenOver},
 		{`{"reason":"closed"}`, problem.Closed},
 		{`{"reason":"expired"}`, problem.CapabilityExpired},
+		{`{"reason":"disconnected"}`, problem.Disconnected},
 		{`{"reason":"bankrupt"}`, problem.Gone},
 	} {
 		t.Run(test.data, func(t *testing.T) {

@@ -54,7 +54,7 @@ func (e *edge) pump() {
 		e.ended = true
 		why := e.end
 		e.node.send(func(b []byte) []byte {
-			return appendError(binary.AppendUvarint(append(b, isEnd), e.number), why)
+			return appendEnd(binary.AppendUvarint(append(b, isEnd), e.number), why)
 		})
 	}
 }

@@ -9,6 +9,8 @@ var (
 	ErrExited           = errors.New("ended by somebody who had the right")
 	ErrGone             = errors.New("no such mailbox or process here, any more")
 	ErrTakenOver        = errors.New("another reader took over this mailbox")
+	ErrDisconnected     = errors.New("an operator disconnected this reader")
+	ErrNotConnected     = errors.New("nobody reads this mailbox")
 	ErrFull             = errors.New("the process's queue is full")
 	ErrRefused          = errors.New("refused")
 	ErrUnavailable      = errors.New("nothing can be stored at the moment")

@@ -179,7 +179,7 @@ func (n *node) frames(r *pack.Reader) {
 			later = append(later, n.takeOpen(r))
 		case isWatch:
 			later = append(later, n.takeWatch(r))
-		case isAck, isClose, isDescribe, isExit:
+		case isAck, isClose, isDescribe, isExit, isDisconnect:
 			later = append(later, n.takeAction(kind, r))
 		case isSubscribe:
 			n.takeSubscribe(r)
@@ -190,7 +190,7 @@ func (n *node) frames(r *pack.Reader) {
 		case isPush:
 			n.takePush(r)
 		case isEnd:
-			f, err := n.farSubscription(r.Uint()), readError(r)
+			f, err := n.farSubscription(r.Uint()), readEnd(r)
 			f.end(err)
 		case isProcessWatch:
 			n.takeProcessWatch(r)
@@ -270,11 +270,14 @@ func (n *node) takeAction(kind byte, r *pack.Reader) asked {
 	id := readID(r)
 	var cursor mailbox.Cursor
 	var detail []byte
+	var retry time.Duration
 	switch kind {
 	case isAck:
 		cursor = readCursor(r)
 	case isExit:
 		detail = slices.Clone(r.Bytes(r.Uint()))
+	case isDisconnect:
+		retry = readRetry(r)
 	}
 	b, err := n.cluster.server.box(id)
 	if err != nil {
@@ -289,6 +292,8 @@ func (n *node) takeAction(kind byte, r *pack.Reader) asked {
 		a.wait = func() ([]byte, error) { return nil, b.close() }
 	case isExit:
 		a.wait = func() ([]byte, error) { return nil, b.exit(detail) }
+	case isDisconnect:
+		a.wait = func() ([]byte, error) { return nil, b.disconnect(retry) }
 	case isDescribe:
 		a.wait = b.described
 	}

@@ -30,9 +30,10 @@ import (
 //	isDelivered    subscription seq
 //	isUnsubscribe  subscription
 //	isPush         subscription number-of-items item*   item = missing and the seq of the last one, or 0 and a Kept record
-//	isEnd          subscription error
+//	isEnd          subscription error retry             retry = milliseconds, 0 but for ErrDisconnected
 //	isWatch        call record                          a Watched or Unwatched one
 //	isExit         call mailbox:16 detail
+//	isDisconnect   call mailbox:16 retry                retry = milliseconds; 0: the reader is not to come back
 //	isProcessWatch  name single:1 record                   a Watched or Unwatched one, of a process of the sender's
 //	isWatchesAnew                                       the sender's watches of processes follow, all of them
 //	isReset                                             a packet got lost: all calls and subscriptions end
@@ -59,13 +60,15 @@ const (
 	isExit
 	isProcessWatch
 	isWatchesAnew
+	isDisconnect
 )
 
 // remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.
 var remoteErrors = []error{
 	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
 	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
-	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched,
+	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched, ErrDisconnected,
+	ErrNotConnected,
 }
 
 // remoteError is an error of another node.

@@ -15,8 +15,8 @@ import (
 type Reader interface {
 	// Wake says that there is something to read.
 	Wake()
-	// End says why there will be nothing more: [ErrTakenOver], [ErrClosed], or [ErrShuttingDown], when what
-	// is there may still be read.
+	// End says why there will be nothing more: [ErrTakenOver], [ErrClosed], a [*DisconnectedError], or
+	// [ErrShuttingDown], when what is there may still be read.
 	End(why error)
 }
 
@@ -180,12 +180,5 @@ func (sub *Subscription) Close() {
 	if b.sub != sub {
 		return
 	}
-	now := b.server.clock.now()
-	b.sub = nil
-	b.mail.Sleep(now)
-	b.note(&mailbox.Record{Type: mailbox.Slept})
-	b.look()
-	if !b.stopped {
-		b.server.asleep.Set(&b.expiry, now.Add(b.server.limits.Asleep))
-	}
+	b.sleep()
 }

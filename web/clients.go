@@ -22,7 +22,21 @@ const (
 	maxClients     = 10_000
 )
 
-// clients tells operators who is connected: how many streams there are, and those that began first, as many as ?limit.
+// listing is who is connected to one node.
+type listing struct {
+	Node    *nodeName   `json:"node,omitempty"` // nil: the server is alone
+	Streams int         `json:"streams"`
+	Clients []connected `json:"clients"`
+}
+
+// nodeName is a node as GET {prefix}/cluster has it.
+type nodeName struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// clients tells operators who is connected to this node: how many streams there are, and those that began first, as
+// many as ?limit.
 func (h *Handler) clients(w http.ResponseWriter, r *http.Request) {
 	limit := defaultClients
 	if text := r.URL.Query().Get("limit"); text != "" {
@@ -39,10 +53,11 @@ func (h *Handler) clients(w http.ResponseWriter, r *http.Request) {
 		return cmp.Or(a.Since.Compare(b.Since), slices.Compare(a.Mailbox[:], b.Mailbox[:]))
 	})
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, http.StatusOK, "application/json", struct {
-		Streams int         `json:"streams"`
-		Clients []connected `json:"clients"`
-	}{count, all[:min(limit, count)]})
+	answer := listing{Streams: count, Clients: all[:min(limit, count)]}
+	if nodes := h.office.Nodes(); nodes != nil {
+		answer.Node = &nodeName{nodes[0].ID, nodes[0].Name}
+	}
+	writeJSON(w, http.StatusOK, "application/json", answer)
 }
 
 func (s *streams) list() []connected {

@@ -2,11 +2,56 @@ package web
 
 import (
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"testing"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
 	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 	"github.com/genbrowser/genbrowser/server"
 )
+
+// clustered returns sites that are nodes of one cluster, once each owns its share of the shards and all know.
+func clustered(t *testing.T, n int) []*site {
+	t.Helper()
+	nats, err := natsserver.NewServer(&natsserver.Options{
+		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir(), JetStream: true, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nats.Start()
+	t.Cleanup(func() { nats.Shutdown(); nats.WaitForShutdown() })
+	if !nats.ReadyForConnections(patience) {
+		t.Fatal("the NATS server does not start")
+	}
+	sites := make([]*site, n)
+	for i := range sites {
+		log, err := jetstream.Open(ctx, jetstream.Options{URLs: []string{nats.ClientURL()}, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sites[i] = serveStored(t, log, setup{server: server.Options{Mesh: log.Mesh(), Node: fmt.Sprintf("n%d", i+1)}})
+	}
+	until(t, "each node owns its share, and all know", func() bool {
+		for _, s := range sites {
+			known := 0
+			for _, one := range s.office.Nodes() {
+				known += one.Owned
+				if one.Owned > (64+n-1)/n { // some are yet to move
+					return false
+				}
+			}
+			if known != 64 || len(s.office.Nodes()) != n {
+				return false
+			}
+		}
+		return true
+	})
+	return sites
+}
 
 func (s *site) clusterStatus() (c ClusterStatus) {
 	s.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,9 @@ func TestDisconnectSlowReader(t *testing.T) {
 	c, br := s.rawStream("Authorization: Bearer " + o.Key + "\r\n")
 	c.SetDeadline(time.Now().Add(patience))
 	draining := func() bool {
-		for _, st := range s.gb.streams.reading(s.grant(o.Key).Mailbox()) {
+		s.gb.streams.mu.Lock()
+		defer s.gb.streams.mu.Unlock()
+		for st := range s.gb.streams.all { // it is the only one
 			st.mu.Lock()
 			defer st.mu.Unlock()
 			return st.draining
@@ -99,8 +102,8 @@ func TestDisconnectSlowReader(t *testing.T) {
 		}
 		s.mustSend(o.Address, fmt.Sprintf(`"%d %s"`, n, strings.Repeat("x", 2000)))
 	}
-	if !s.gb.Disconnect(s.grant(o.Key).Mailbox(), time.Second) {
-		t.Fatal("it is not connected")
+	if err := s.office.Disconnect(s.grant(o.Key).Mailbox(), time.Second); err != nil {
+		t.Fatal(err)
 	}
 	s.mustSend(o.Address, `"late"`)
 	last := event{}
@@ -119,6 +122,96 @@ func TestDisconnectSlowReader(t *testing.T) {
 	}
 	if reason, _ := byeOf(t, last); reason != "disconnected" {
 		t.Errorf("the last that came is %v", last)
+	}
+}
+
+// TestDisconnectPoll ends a long-poll that waits, and only one that waits.
+func TestDisconnectPoll(t *testing.T) {
+	s := serve(t, setup{})
+	o := s.open()
+	path := "/_gb/clients/" + s.grant(o.Key).Mailbox().String()
+	expectProblem(t, "before", s.do("DELETE", path, ""), 404, "not-connected")
+	waiting := func(seq uint64) <-chan answered {
+		s.mustSend(o.Address, "1")
+		w := s.polling(o, "wait=15s&cursor="+cursorOf(o, seq))
+		until(t, "it polls", func() bool { return s.office.Stats().Bytes == 0 })
+		return w
+	}
+	w := waiting(1)
+	if a := s.do("DELETE", path, ""); a.status != 204 {
+		t.Fatalf("DELETE: %d %s", a.status, a.body)
+	}
+	a := <-w
+	expectProblem(t, "sent away for good", a, 403, "disconnected")
+	if a.header.Get("Retry-After") != "" {
+		t.Errorf("%v", a.header)
+	}
+	w = waiting(2)
+	if a := s.do("DELETE", path+"?retry=20s", ""); a.status != 204 {
+		t.Fatalf("DELETE: %d %s", a.status, a.body)
+	}
+	a = <-w
+	expectProblem(t, "sent away for a while", a, 503, "sent-away")
+	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || after < 20 || after > 25 {
+		t.Errorf("Retry-After: %s", a.header.Get("Retry-After"))
+	}
+	expectProblem(t, "after", s.do("DELETE", path, ""), 404, "not-connected")
+
+	s.mustSend(o.Address, "3")
+	expectPoll(t, s.poll(o, "cursor="+cursorOf(o, 2)), polled(o, 2, 0, "3"))
+}
+
+// TestDisconnectAcrossNodes: the request may come to any node, wherever the client is connected and the mailbox is kept.
+func TestDisconnectAcrossNodes(t *testing.T) {
+	nodes := clustered(t, 2)
+	o := nodes[0].open()
+	path := "/_gb/clients/" + nodes[0].grant(o.Key).Mailbox().String()
+	read := 0
+	for i, at := range nodes {
+		for j, by := range nodes {
+			what := fmt.Sprintf("connected at node %d, ended at node %d", i, j)
+			e := at.stream("/_gb/mailbox", "Authorization", "Bearer "+o.Key, "Last-Event-ID", cursorOf(o, uint64(read)))
+			e.init()
+			by.mustSend(o.Address, "1")
+			e.expect("1")
+			if a := by.do("DELETE", path+"?retry=30s", ""); a.status != 204 {
+				t.Fatalf("%s: %d %s", what, a.status, a.body)
+			}
+			if reason, retry := byeOf(t, e.next()); reason != "disconnected" || retry < 30_000 || retry > 37_500 {
+				t.Errorf("%s: the client is told %s, %d", what, reason, retry)
+			}
+			e.expectEnd()
+			expectProblem(t, what+", again", by.do("DELETE", path, ""), 404, "not-connected")
+
+			by.mustSend(o.Address, "2")
+			expectPoll(t, at.poll(o, "wait=15s&cursor="+cursorOf(o, uint64(read+1))), polled(o, uint64(read+1), 0, "2"))
+			read += 2
+			until(t, what+": the poll is over", func() bool { return by.do("DELETE", path, "").status == 404 })
+			w := at.polling(o, "wait=15s&cursor="+cursorOf(o, uint64(read)))
+			until(t, what+": the poll waits", func() bool { return by.do("DELETE", path, "").status == 204 })
+			expectProblem(t, what, <-w, 403, "disconnected")
+		}
+	}
+}
+
+// TestClientsOfANode: a node lists its own, and says which one it is.
+func TestClientsOfANode(t *testing.T) {
+	nodes := clustered(t, 2)
+	o := nodes[1].stream("/_gb/mailbox?new").init()
+	for i, n := range nodes {
+		self := n.clusterStatus().Nodes[0]
+		var got listing
+		a := n.do("GET", "/_gb/clients", "")
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.Node == nil || *got.Node != (nodeName{self.ID, self.Name}) || got.Streams != i {
+			t.Fatalf("node %d, %+v: %d %s", i, self, a.status, a.body)
+		}
+		if i == 1 && got.Clients[0].Mailbox != n.grant(o.Key).Mailbox() {
+			t.Errorf("node %d: %s", i, a.body)
+		}
+	}
+	alone := serve(t, setup{})
+	if a := alone.do("GET", "/_gb/clients", ""); a.body != `{"streams":0,"clients":[]}` {
+		t.Errorf("alone: %s", a.body)
 	}
 }
 

@@ -115,6 +115,12 @@ func durable(t *testing.T, s setup) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveStored(t, log, s)
+}
+
+// serveStored starts a site that keeps its mailboxes in a log, and ends with it.
+func serveStored(t *testing.T, log *jetstream.Log, s setup) *site {
+	t.Helper()
 	s.server.Log = log
 	var office *server.Server
 	t.Cleanup(func() { // after the site's end

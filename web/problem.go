@@ -31,6 +31,8 @@ var kinds = []struct {
 	{server.ErrCallFailed, problem.CallFailed, 0},
 	{server.ErrCallTimeout, problem.CallTimeout, 0},
 	{server.ErrTakenOver, problem.TakenOver, 0},
+	{server.ErrDisconnected, problem.Disconnected, 0},
+	{server.ErrNotConnected, problem.NotConnected, 0},
 	{server.ErrNotAMailbox, problem.MissingRight, 0},
 	{server.ErrFull, problem.Full, time.Second},
 	{server.ErrUnavailable, problem.Unavailable, 2 * time.Second},
@@ -66,6 +68,10 @@ func toProblem(err error) *problem.Problem {
 	var f *server.Failure
 	if errors.As(err, &f) {
 		return ofFailure(f)
+	}
+	var away *server.DisconnectedError
+	if errors.As(err, &away) {
+		return disconnected(away)
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {

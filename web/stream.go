@@ -228,7 +228,10 @@ func (s *stream) left() {
 
 // goodbye is the bye for a reason, which says when to come back if that makes sense.
 func goodbye(why error) []byte {
+	var away *server.DisconnectedError
 	switch {
+	case errors.As(why, &away):
+		return byeEvent("disconnected", comeBack(away))
 	case errors.Is(why, server.ErrShuttingDown):
 		return byeEvent("shutdown", spread(500*time.Millisecond, 4*time.Second))
 	case errors.Is(why, server.ErrMoved):
