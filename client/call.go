@@ -34,7 +34,7 @@ func (p *Peer) Call(ctx context.Context, to address.Address, body, result any) e
 	}
 	defer p.forget(ref)
 	left := time.Until(deadline) + time.Second
-	l, err := p.up.post(Outgoing{To: to, Body: body, Kind: "call", Ref: ref, Reply: reply, TTL: max(left, time.Second)})
+	l, err := p.up.post(Outgoing{To: to, Body: body, Kind: "call", Ref: ref, Reply: reply, TTL: max(left, time.Second), late: true})
 	if err != nil {
 		return err
 	}

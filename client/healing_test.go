@@ -102,7 +102,7 @@ func (l *traffic) casts(from string) {
 	n := 0
 	for !l.stop.Load() {
 		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-		err := l.from.Cast(ctx, l.to, cast{from, n, padded(rand.N(100))})
+		err := l.from.Send(ctx, l.to, cast{from, n, padded(rand.N(100))})
 		cancel()
 		switch {
 		case err == nil:

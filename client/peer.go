@@ -27,7 +27,10 @@ type DialOptions struct {
 	FailFast bool
 	Calls    int            // how many calls Serve handles at a time; 256
 	OnStatus func(s Status) // told of each change, in their order; it must neither wait nor use the peer
-	Logger   *slog.Logger   // of what nobody is there to be told: a failed Cast, a panic; slog.Default
+	// OnLost is told of each message of [Peer.Cast] that was not accepted, or of which nobody knows, and why: what the
+	// server refused is a [*problem.Problem]. It must not wait. Without it, they are logged.
+	OnLost func(cast Outgoing, err error)
+	Logger *slog.Logger // of what nobody is there to be told: a lost cast, a failed handler, a panic; slog.Default
 }
 
 // ErrBroken is wrapped by the error of a call that did not wait for its connection to heal, because of
@@ -66,6 +69,7 @@ type Peer struct {
 	failFast    bool
 	calls       int
 	onStatus    func(Status)
+	onLost      func(Outgoing, error)
 	log         *slog.Logger
 	inbox       *inbox
 	life        context.Context // ends with the peer
@@ -133,6 +137,7 @@ func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*
 		failFast:    o.FailFast,
 		calls:       or(o.Calls, 256),
 		onStatus:    o.OnStatus,
+		onLost:      o.OnLost,
 		log:         or(o.Logger, slog.Default()),
 		inbox:       newInbox(),
 		waiting:     make(map[string]chan Message),
@@ -146,7 +151,7 @@ func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*
 	}
 	p.box = box
 	box.ledger, box.changed = &ledger{}, p.changed
-	p.up = newUplink(c, or(o.Queue, 1000), or(o.QueueBytes, 1<<20), box.heartbeat, p.broken)
+	p.up = newUplink(c, or(o.Queue, 1000), or(o.QueueBytes, 1<<20), box.heartbeat, p.broken, p.lost)
 	p.start()
 	return p, nil
 }
@@ -200,10 +205,11 @@ func (p *Peer) Err() error {
 // errClosed is what is done to a peer after its Close.
 var errClosed = &problem.Problem{Kind: problem.Closed, Detail: "this peer was closed by its own program"}
 
-// Close ends the peer, and its mailbox at the server: those who monitor it or wait for its replies are told. Calls
-// and sends under way fail. It returns once nothing of the peer is left here; an error says that the server could
-// not be told, and keeps the mailbox until it expires.
+// Close ends the peer, and its mailbox at the server: those who monitor it or wait for its replies are told. What was
+// sent or cast before goes out first, unless the connection is broken or ctx ends; calls under way fail. It returns
+// once nothing of the peer is left here; an error says that the server could not be told, and keeps the mailbox until it expires.
 func (p *Peer) Close(ctx context.Context) error {
+	p.up.settle(ctx, errClosed)
 	p.end(errClosed)
 	var err error
 	if p.Err() == errClosed {
@@ -271,9 +277,20 @@ func (p *Peer) Send(ctx context.Context, to address.Address, body any) error {
 	return p.up.send(ctx, Outgoing{To: to, Body: body})
 }
 
-// Cast is Send to a process that handles it by [Service].Cast.
+// Cast sends as Send does, in the same order and as safe from breaks, but waits for no answer: it returns once the message is
+// in the peer's queue, and waits no longer than for room in that. What the server refuses, as it does if the receiver has no
+// room, is lost, and DialOptions.OnLost is told. So it costs a fraction of Send, and is for what may be lost then.
 func (p *Peer) Cast(ctx context.Context, to address.Address, body any) error {
-	return p.Send(ctx, to, body)
+	return p.up.cast(ctx, Outgoing{To: to, Body: body})
+}
+
+// lost tells of a cast that was not accepted.
+func (p *Peer) lost(l *letter, err error) {
+	if p.onLost != nil {
+		p.onLost(Outgoing{To: l.to, Body: l.body}, err)
+	} else {
+		p.log.Warn("a cast was lost", "error", err)
+	}
 }
 
 // Whereis is [Client.Whereis].

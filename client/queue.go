@@ -5,15 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/genbrowser/genbrowser/address"
 )
 
 // letter is one message on its way out, until the server answered it or its sender gave up.
 type letter struct {
 	id     string     // idempotency key, the same each time it is written
 	line   []byte     // what is written, with its line end
-	answer chan error // gets one: nil, or why it was not accepted
+	answer chan error // gets one: nil, or why it was not accepted; nil for a cast
 	tried  bool       // was written, on this connection or an earlier one
 	left   bool       // its sender gave up: its answer is for nobody, and it is not written again
+
+	// of a cast
+	to   address.Address
+	body any
+	room chan struct{} // closed once there is room for it or, with err, there never will be; nil if there was at once
+	err  error
 }
 
 // queue is the letters of an uplink, in the order in which they were posted. It is guarded by the uplink's mutex.
@@ -35,6 +43,9 @@ type queue struct {
 func (q *queue) post(l *letter) {
 	q.blocked = append(q.blocked, l)
 	q.admit()
+	if len(q.blocked) > 0 && l.answer == nil {
+		l.room = make(chan struct{})
+	}
 }
 
 // admit moves on what there is room for, in order. A letter that is too long for the queue has it for itself.
@@ -47,6 +58,9 @@ func (q *queue) admit() {
 		q.blocked = shift(q.blocked)
 		q.waiting = append(q.waiting, l)
 		q.bytes += len(l.line)
+		if l.room != nil {
+			close(l.room)
+		}
 	}
 }
 
@@ -98,12 +112,25 @@ func (q *queue) leave(l *letter) {
 	q.admit()
 }
 
-// end answers everything.
-func (q *queue) end(err error) {
-	for l := range slices.Values(slices.Concat(q.written, q.waiting, q.blocked)) {
-		l.answer <- err
+// end answers everything, and returns the casts that nobody waits for.
+func (q *queue) end(err error) (casts []*letter) {
+	for _, l := range slices.Concat(q.written, q.waiting) {
+		if l.answer == nil {
+			casts = append(casts, l)
+		} else {
+			l.answer <- err
+		}
+	}
+	for _, l := range q.blocked {
+		if l.answer == nil {
+			l.err = err
+			close(l.room)
+		} else {
+			l.answer <- err
+		}
 	}
 	*q = queue{most: q.most, mostBytes: q.mostBytes}
+	return casts
 }
 
 // shift takes off the first of a queue, and lets go of it.

@@ -56,7 +56,10 @@ func play(t *testing.T, o client.Options, cursor string, serve func(n int, c net
 		}
 		s.client = c
 		s.box = c.Resume(ring(t).MailboxKey(uuid.New()), cursor)
-		t.Cleanup(s.conns.Wait) // last of all
+		t.Cleanup(func() { // last of all
+			synctest.Wait() // a dial that nobody waits for any more may be under way
+			s.conns.Wait()
+		})
 		ctx, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
 		t.Cleanup(cancel)
 		s.ctx = ctx

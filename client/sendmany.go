@@ -27,6 +27,8 @@ type Outgoing struct {
 	Reply address.Address // where the reply to a call goes
 	TTL   time.Duration   // rounded up to whole seconds; 0: as long as the mailbox lives
 	Trace string          // W3C traceparent
+
+	late bool // nobody waits for the server's answer
 }
 
 // line returns the message as a line, with its end.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -41,6 +42,7 @@ type uplink struct {
 	client *Client
 	beat   func() time.Duration // a sign of life is sent that often
 	broke  func(error)          // told of each connection's end
+	lost   func(*letter, error) // told of casts that were not accepted
 	prefix string               // of the letters' ids
 	wake   chan struct{}        // tells run that something is to be sent
 
@@ -49,12 +51,15 @@ type uplink struct {
 	mu     sync.Mutex
 	queue  queue
 	upload *uploadBody // of the present connection; nil while there is none
+	down   bool        // the last connection ended, and none since brought an answer
 	err    error       // why nothing is taken any more
+
+	settled chan struct{} // closed once nothing is held, or the connection is down; nil while nobody waits for that
 }
 
-func newUplink(c *Client, most, mostBytes int, beat func() time.Duration, broke func(error)) *uplink {
+func newUplink(c *Client, most, mostBytes int, beat func() time.Duration, broke func(error), lost func(*letter, error)) *uplink {
 	return &uplink{
-		client: c, beat: beat, broke: broke,
+		client: c, beat: beat, broke: broke, lost: lost,
 		prefix: random(9) + ".",
 		wake:   make(chan struct{}, 1),
 		queue:  queue{most: most, mostBytes: mostBytes},
@@ -87,19 +92,57 @@ func (u *uplink) answered(ctx context.Context, l *letter) error {
 	}
 }
 
+// cast posts a message and waits for no more than room for it.
+func (u *uplink) cast(ctx context.Context, o Outgoing) error {
+	l := &letter{to: o.To, body: o.Body}
+	o.late = true
+	if err := u.add(l, o); err != nil || l.room == nil {
+		return err
+	}
+	select {
+	case <-l.room:
+		return l.err
+	case <-ctx.Done():
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	select {
+	case <-l.room:
+		return l.err
+	default:
+		u.queue.leave(l)
+		return gaveUp(ctx, l)
+	}
+}
+
 // post adds a message to the queue and returns at once. Who gives up waiting for its answer calls leave.
 func (u *uplink) post(o Outgoing) (*letter, error) {
-	l := &letter{id: u.prefix + strconv.FormatUint(u.posted.Add(1), 36), answer: make(chan error, 1)}
+	l := &letter{answer: make(chan error, 1)}
+	if err := u.add(l, o); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// lateQueue is how many messages of the kind the queue must have room for if one may be answered late: it stays in there
+// for that long.
+const lateQueue = 100
+
+func (u *uplink) add(l *letter, o Outgoing) error {
+	l.id = u.prefix + strconv.FormatUint(u.posted.Add(1), 36)
 	o.ID = l.id
 	line, err := o.line()
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return fmt.Errorf("client: %w", err)
+	}
+	if o.late && u.queue.most >= lateQueue && u.queue.mostBytes >= lateQueue*len(line) {
+		line = append(line[:len(line)-len("}\n")], `,"late":true}`+"\n"...)
 	}
 	l.line = line
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.err != nil {
-		return nil, u.err
+		return u.err
 	}
 	idle := u.queue.held() == 0
 	u.queue.post(l)
@@ -107,7 +150,7 @@ func (u *uplink) post(o Outgoing) (*letter, error) {
 		u.due()
 	}
 	u.poke()
-	return l, nil
+	return nil
 }
 
 // poke tells whoever writes, or would connect, to look. The caller holds mu.
@@ -132,20 +175,49 @@ func (u *uplink) leave(ctx context.Context, l *letter) error {
 	default:
 	}
 	u.queue.leave(l)
-	if u.queue.held() == 0 {
-		u.due()
-	}
+	u.less()
 	u.poke() // there may be room for others
 	return gaveUp(ctx, l)
 }
 
-// end refuses everything from now on.
+// less follows what there is less of in the queue. The caller holds mu.
+func (u *uplink) less() {
+	if u.queue.held() == 0 {
+		u.due()
+	}
+	if u.settled != nil && (u.queue.held() == 0 || u.down) {
+		close(u.settled)
+		u.settled = nil
+	}
+}
+
+// settle refuses everything from now on, and waits until what was taken before is answered, the connection broke or
+// ctx ends.
+func (u *uplink) settle(ctx context.Context, err error) {
+	u.mu.Lock()
+	if u.err != nil || u.down || u.queue.held() == 0 {
+		u.mu.Unlock()
+		return
+	}
+	u.err, u.settled = err, make(chan struct{})
+	settled := u.settled
+	u.mu.Unlock()
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	}
+}
+
+// end refuses everything from now on, and what has no answer yet.
 func (u *uplink) end(err error) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.err == nil {
-		u.err = err
-		u.queue.end(err)
+	u.err = cmp.Or(u.err, err)
+	casts := u.queue.end(u.err)
+	u.less()
+	err = u.err
+	u.mu.Unlock()
+	for _, l := range casts {
+		u.lost(l, err)
 	}
 }
 
@@ -235,21 +307,38 @@ func (u *uplink) answers(from io.Reader) (n int, err error) {
 
 // answer hands one answer to the letter that it belongs to.
 func (u *uplink) answer(line []byte) error {
+	l, refused, err := u.take(line)
+	switch {
+	case err != nil:
+		return err
+	case l.answer != nil:
+		l.answer <- refused
+	case refused != nil:
+		u.lost(l, refused)
+	}
+	return nil
+}
+
+// take takes out the letter that is answered, and reads whether it was refused.
+func (u *uplink) take(line []byte) (l *letter, refused, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.queue.written) == 0 {
-		return fmt.Errorf("%w: %.80q, and no message waits for an answer", errNonsense, line)
+		return nil, nil, fmt.Errorf("%w: %.80q, and no message waits for an answer", errNonsense, line)
 	}
-	l := u.queue.written[0]
-	err := l.read(line)
-	if breaks(err) {
-		return err
+	refused = u.queue.written[0].read(line)
+	if breaks(refused) {
+		return nil, nil, refused
 	}
-	u.queue.answered()
-	l.answer <- err
+	l = u.queue.answered()
+	u.down = false
+	if u.upload != nil {
+		u.upload.heard = true
+	}
 	u.due()
+	u.less()
 	u.poke()
-	return nil
+	return l, refused, nil
 }
 
 // due has the server's next answer come in time, if there are letters that wait for one. The caller holds mu.

@@ -163,6 +163,7 @@ func playUplinkAt(t *testing.T, date string, o client.DialOptions, serve func(s 
 		if err := s.Close(context.Background()); err != nil {
 			t.Errorf("Close = %v", err)
 		}
+		synctest.Wait() // a dial that nobody waits for any more may be under way
 		conns.Wait()
 	})
 }

@@ -8,13 +8,20 @@ import (
 
 // uploadBody is the body of one request of an uplink. The transport reads it, in a goroutine of its own.
 type uploadBody struct {
-	link    *uplink
-	wake    chan struct{} // there may be something to write
-	closed  chan struct{}
-	close   sync.Once
-	overdue *time.Timer // guarded by link.mu
-	rest    []byte      // of a line that did not fit; guarded by link.mu
+	link   *uplink
+	wake   chan struct{} // there may be something to write
+	closed chan struct{}
+	close  sync.Once
+
+	// guarded by link.mu
+	overdue *time.Timer
+	rest    []byte // of a line that did not fit
+	heard   bool   // the server answered something
 }
+
+// unheard is how often a blank line is written before the server answered anything: until then net/http does not tell
+// that the connection broke while it has nothing to write.
+const unheard = 250 * time.Millisecond
 
 // begin makes the body of the next request. overdue is called when the server lets a letter wait too long.
 func (u *uplink) begin(overdue func()) *uploadBody {
@@ -33,8 +40,9 @@ func (u *uplink) finish(b *uploadBody) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	b.overdue.Stop()
-	u.upload = nil
+	u.upload, u.down = nil, true
 	u.queue.again()
+	u.less()
 }
 
 // Close implements [io.Closer], for the transport. Answers may still come.
@@ -45,7 +53,7 @@ func (b *uploadBody) Close() error {
 
 // Read implements [io.Reader]: it waits for letters, and gives a blank line now and then while there are none.
 func (b *uploadBody) Read(p []byte) (int, error) {
-	idle := time.NewTimer(b.link.beat())
+	idle := time.NewTimer(b.beat())
 	defer idle.Stop()
 	for {
 		n, err := b.take(p)
@@ -53,13 +61,25 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 			return n, err
 		}
 		select {
-		case <-b.wake:
+		case <-b.wake: // also by an answer, after which the beat may be another
+			idle.Reset(b.beat())
 		case <-b.closed:
 			return 0, io.ErrClosedPipe
 		case <-idle.C:
 			return copy(p, "\n"), nil
 		}
 	}
+}
+
+// beat is when a sign of life is due.
+func (b *uploadBody) beat() time.Duration {
+	beat := b.link.beat()
+	b.link.mu.Lock()
+	defer b.link.mu.Unlock()
+	if !b.heard {
+		return min(beat, unheard)
+	}
+	return beat
 }
 
 // take copies as many lines as fit, and as may be written without an answer.

@@ -16,6 +16,7 @@ import (
 // line is a message as it stands in a line of many.
 type line struct {
 	to     string // of the line's bytes, and good for no longer than these
+	late   bool   // its answer may wait for others
 	letter server.Letter
 }
 
@@ -32,7 +33,7 @@ func parseLine(l *line, b []byte) error {
 		return malformedLine("want a JSON object")
 	}
 	var seen []byte
-	var room [8]byte
+	var room [9]byte
 	seen = room[:0]
 	at = jsonscan.Space(b, at+1)
 	for more := at >= len(b) || b[at] != '}'; more; {
@@ -88,6 +89,7 @@ var members = map[string]member{
 	`"reply"`: text(5, func(l *line) *string { return &l.letter.Reply }),
 	`"ttl"`:   {6, setTTL},
 	`"trace"`: text(7, func(l *line) *string { return &l.letter.Trace }),
+	`"late"`:  {8, setLate},
 }
 
 // text sets a field to a JSON string, which must not be empty.
@@ -133,6 +135,13 @@ func setTTL(l *line, value []byte) error {
 		return malformedLine("ttl: want a whole number of seconds above 0")
 	}
 	l.letter.TTL = time.Duration(seconds) * time.Second
+	return nil
+}
+
+func setLate(l *line, value []byte) error {
+	if l.late = string(value) == "true"; !l.late {
+		return malformedLine("late: want true, or leave it out")
+	}
 	return nil
 }
 

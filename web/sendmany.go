@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -57,7 +56,8 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 
 	u := uploads.Get().(*upload)
 	defer u.release()
-	u.h, u.w, u.rc, u.body, u.sender = h, w, rc, r.Body, senderOf(r)
+	u.h, u.body, u.sender = h, r.Body, senderOf(r)
+	u.answers.begin(h, w, rc)
 	if h.messages != nil || h.bytes != nil || h.monitors != nil {
 		u.client = h.address(r)
 	}
@@ -77,8 +77,6 @@ func ndjsonType(typ string) bool {
 // upload is one request with many messages.
 type upload struct {
 	h       *Handler
-	w       http.ResponseWriter
-	rc      *http.ResponseController
 	body    io.Reader
 	endless bool // the sender said no length: it may wait for an answer before it sends more
 	maxLine int
@@ -88,34 +86,32 @@ type upload struct {
 	in      []byte          // read, and not yet taken for a line
 	next    line            // the one at hand; here, so that it is not allocated for each
 	taken   []taken         // lines that are not answered yet
-	out     []byte          // answers to write
 	awake   []server.Reader // to be woken
 	tooLong bool            // within a line whose head was refused
+	answers *answers        // to be written
 }
 
 // taken is a line that has its place, or was refused.
 type taken struct {
 	id     string
+	late   bool
 	posted server.Posted
 	err    error
 }
 
-const (
-	// maxAwake is how many readers are woken together at most; more would keep the first ones waiting.
-	maxAwake = 64
-	// maxAnswers is how many bytes of answers are kept to be written together.
-	maxAnswers = 16 << 10
-)
+// maxAwake is how many readers are woken together at most; more would keep the first ones waiting.
+const maxAwake = 64
 
-var uploads = sync.Pool{New: func() any { return &upload{in: make([]byte, 0, 16<<10)} }}
+var uploads = sync.Pool{New: func() any { return &upload{in: make([]byte, 0, 16<<10), answers: new(answers)} }}
 
 func (u *upload) release() {
+	u.answers.end()
 	if cap(u.in) > keptBody {
 		return
 	}
 	clear(u.awake[:cap(u.awake)])
 	clear(u.taken[:cap(u.taken)])
-	*u = upload{in: u.in[:0], taken: u.taken[:0], out: u.out[:0], awake: u.awake[:0]}
+	*u = upload{in: u.in[:0], taken: u.taken[:0], awake: u.awake[:0], answers: u.answers}
 	uploads.Put(u)
 }
 
@@ -129,10 +125,10 @@ func (u *upload) run() {
 		}
 		u.settle()
 		if err != nil {
-			u.flush()
+			u.answers.writeAll()
 			return
 		}
-		if (u.endless || len(u.out) >= maxAnswers) && !u.flush() {
+		if !u.answers.settled(u.endless) {
 			return
 		}
 	}
@@ -202,7 +198,7 @@ func (u *upload) line(line []byte) {
 	if errors.Is(err, server.ErrName) || errors.Is(err, server.ErrTTL) { // members of the line, as others are
 		err = malformedLine(err.Error())
 	}
-	u.taken = append(u.taken, taken{l.letter.Name, posted, err})
+	u.taken = append(u.taken, taken{l.letter.Name, l.late, posted, err})
 }
 
 // settle answers the lines in their order, each once its message is stored. Those that came together were stored
@@ -211,11 +207,11 @@ func (u *upload) settle() {
 	for i := range u.taken {
 		t := &u.taken[i]
 		if t.err != nil {
-			u.answer(t.id, t.err)
+			u.answers.add(t.id, t.late, t.err)
 			continue
 		}
 		reader, err := t.posted.Wait()
-		u.answer(t.id, err)
+		u.answers.add(t.id, t.late, err)
 		if reader == nil || slices.Contains(u.awake, reader) {
 			continue
 		}
@@ -233,43 +229,4 @@ func (u *upload) wake() {
 		r.Wake()
 	}
 	u.awake = u.awake[:0]
-}
-
-// answer adds the answer to a line: accepted, or the problem of err.
-func (u *upload) answer(id string, err error) {
-	if err == nil {
-		if id == "" {
-			u.out = append(u.out, `{"status":202}`+"\n"...)
-			return
-		}
-		u.out = append(u.out, '{')
-		u.out = appendMember(u.out, "id", id)
-		u.out = append(u.out, `"status":202}`+"\n"...)
-		return
-	}
-	p := toProblem(err)
-	u.h.tally.refuse(p.Kind)
-	if p.Kind == problem.Internal {
-		u.h.log.Error("message failed", "error", err)
-	}
-	m := p.Members()
-	m.ID = id
-	text, err := json.Marshal(m)
-	if err != nil {
-		panic(err) // our own type
-	}
-	u.out = append(append(u.out, text...), '\n')
-}
-
-// flush writes the answers out, and reports whether the sender still takes them. One that writes and does not
-// read would stay for ever.
-func (u *upload) flush() bool {
-	if len(u.out) == 0 {
-		return true
-	}
-	u.rc.SetWriteDeadline(time.Now().Add(u.h.slow))
-	defer u.rc.SetWriteDeadline(time.Time{}) // HTTP/2 ends a stream whose deadline passes while it is idle
-	_, err := u.w.Write(u.out)
-	u.out = u.out[:0]
-	return err == nil && u.rc.Flush() == nil
 }

@@ -188,6 +188,9 @@ func TestSendManyErrors(t *testing.T) {
 		{to(`"body":1,"kind":"unlink","ref":"7","reply":"gba_x"`), "400 malformed-envelope"},
 		{"", ""}, {"   ", ""}, {"\t\r", ""}, // blank
 		{to(`"body":1,"x":1`), "400 malformed-envelope"},
+		{to(`"body":1,"late":true`), "202"},
+		{to(`"body":1,"late":false`), "400 malformed-envelope"},
+		{to(`"body":1,"late":"true"`), "400 malformed-envelope"},
 		{to(`"id":"b","body":1,"Body":1`), "b 400 malformed-envelope"},
 		{to(`"body":1,"` + strings.Repeat("x", 50_000) + `":1`), "400 malformed-envelope"},
 		{to(`"body":1,"body":1`), "400 malformed-envelope"},
@@ -372,6 +375,7 @@ func FuzzParseLine(f *testing.F) {
 		`{"to":"a","body":{"to":1},"body":2}`, `{"to":"\u0061","body":"\ud800"}`, ` { "to" : "a" , "body" : [ ] } `,
 		`{"to":1,"body":1}`, `{"to":"a"}`, `{}`, `{"to":"a","body":1,}`, `{"to":"a","body":1}{}`, `{"To":"a","body":1}`,
 		`{"to":"a","body":1,"ttl":01}`, `{"to":"a","body":1,"ttl":1e2}`, `{"to":"a","body":1,"kind":"x"}`, `{"to":"é","body":nul}`,
+		`{"to":"a","body":1,"late":true}`, `{"to":"a","body":1,"late":false}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -386,7 +390,7 @@ func FuzzParseLine(f *testing.F) {
 			return
 		}
 		if got.to != want.To || !bytes.Equal(got.letter.Body, want.Body) || got.letter.Name != want.ID || got.letter.Ref != want.Ref ||
-			got.letter.Reply != want.Reply || got.letter.Trace != want.Trace || got.letter.TTL != time.Duration(want.TTL)*time.Second ||
+			got.letter.Reply != want.Reply || got.letter.Trace != want.Trace || got.letter.TTL != time.Duration(want.TTL)*time.Second || got.late != want.Late ||
 			want.Kind != nil && got.letter.Kind.String() != *want.Kind {
 			t.Fatalf("parseLine(%q) = %+v, encoding/json says %+v", b, got, want)
 		}
@@ -402,6 +406,7 @@ type reference struct {
 	Reply string          `json:"reply"`
 	TTL   uint32          `json:"ttl"`
 	Trace string          `json:"trace"`
+	Late  bool            `json:"late"`
 }
 
 func referenceLine(b []byte) (m reference, err error) {

@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -50,12 +52,19 @@ func main() {
 	rounds := flag.Int("rounds", 3, "how often; medians are shown")
 	size := flag.Int("size", 100, "bytes of a payload")
 	only := flag.String("only", "", "one system's name")
+	networks := flag.String("over", "unix,tls", "what to connect over")
+	numbers := flag.String("callers", "1,16,256", "how many call at a time")
 	flag.Parse()
 	log.SetOutput(io.Discard) // net/rpc logs that its listener was closed
 	payload := string(slices.Repeat([]byte("x"), *size))
 	fmt.Printf("%-6s %-12s %8s %12s %14s %18s\n", "over", "system", "callers", "a second", "CPU µs each", "per CPU second")
-	for _, over := range []string{"unix", "tls"} {
-		for _, callers := range []int{1, 16, 256} {
+	for over := range strings.SplitSeq(*networks, ",") {
+		for text := range strings.SplitSeq(*numbers, ",") {
+			callers, err := strconv.Atoi(text)
+			if err != nil || callers < 1 || over != "unix" && over != "tls" {
+				fmt.Fprintln(os.Stderr, "want -over unix or tls, and numbers of -callers")
+				os.Exit(2)
+			}
 			results := make(map[string][]result)
 			for range *rounds {
 				for _, s := range systems {
