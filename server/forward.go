@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
@@ -61,7 +60,7 @@ func (s *Server) forward(id uuid.UUID, msg mailbox.Message, name mailbox.NameHas
 		posted, err = b.append(msg, name, s.clock.now())
 		return err
 	}, func(n *node) error {
-		posted = Posted{call: n.post(id, msg, name, s.clock.now())}
+		posted = n.post(id, msg, name, s.clock.now())
 		return nil
 	})
 	return posted, err
@@ -117,16 +116,6 @@ func (n *node) takeOpen(r *pack.Reader) asked {
 	return a
 }
 
-func (n *node) post(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time) *call {
-	var ttl uint64
-	if msg.Expires != 0 {
-		ttl = uint64(max(msg.Expires-now.Unix(), 1))
-	}
-	msg.Expires = 0
-	r := mailbox.Record{Type: mailbox.Appended, Mailbox: id, Message: msg, Name: name}
-	return n.ask(isPost, func(b []byte) []byte { return r.AppendTo(binary.AppendUvarint(b, ttl)) })
-}
-
 func (n *node) ack(id uuid.UUID, c mailbox.Cursor) error {
 	_, err := n.ask(isAck, func(b []byte) []byte { return appendCursor(append(b, id[:]...), c) }).wait()
 	return err
@@ -167,12 +156,15 @@ func (n *node) describe(id uuid.UUID) (config json.RawMessage, start mailbox.Cur
 // frames takes a packet apart and does what it says. What must wait for the log is answered later, all together.
 func (n *node) frames(r *pack.Reader) {
 	var later []asked
+	var came []taken
 	for len(r.Rest) > 0 && !r.Failed {
 		switch kind := r.Byte(); kind {
 		case isAnswer:
 			n.answered(r)
+		case isPosted:
+			n.posted(r)
 		case isPost:
-			later = append(later, n.takePost(r))
+			came = n.takePost(came, r)
 		case isProcess:
 			n.takeForProcess(r)
 		case isOpen:
@@ -207,6 +199,9 @@ func (n *node) frames(r *pack.Reader) {
 		n.cluster.log.Error("a packet that makes no sense; is the node of another version?", "node", n.id)
 		later = later[:max(len(later)-1, 0)] // the last one may be what makes no sense; it is not answered
 	}
+	if len(came) > 0 {
+		n.cluster.background.Go(func() { n.settle(came) })
+	}
 	if len(later) > 0 {
 		n.cluster.background.Go(func() { n.answerAll(later) })
 	}
@@ -214,54 +209,20 @@ func (n *node) frames(r *pack.Reader) {
 
 // asked is a call of another node that waits for the log.
 type asked struct {
-	call   uint64
-	posted Posted
-	wait   func() ([]byte, error) // instead of posted
-	err    error
+	call uint64
+	wait func() ([]byte, error)
+	err  error
 }
 
 func (n *node) answerAll(all []asked) {
-	var awake []Reader
 	for i := range all {
 		a := &all[i]
 		var answer []byte
-		var reader Reader
-		switch {
-		case a.err != nil:
-		case a.wait != nil:
+		if a.err == nil {
 			answer, a.err = a.wait()
-		default:
-			reader, a.err = a.posted.Wait()
 		}
 		n.answer(a.call, answer, a.err)
-		if reader != nil && !slices.Contains(awake, reader) {
-			awake = append(awake, reader)
-		}
 	}
-	for _, r := range awake {
-		r.Wake()
-	}
-}
-
-func (n *node) takePost(r *pack.Reader) asked {
-	a := asked{call: r.Uint()}
-	ttl := r.UpTo(1 << 31)
-	record := readRecord(r)
-	if r.Failed {
-		return a
-	}
-	s := n.cluster.server
-	now := s.clock.now()
-	msg := record.Message
-	if ttl > 0 {
-		msg.Expires = now.Unix() + int64(ttl)
-	}
-	if s.bytes.Load()+int64(len(msg.Body)) > s.maxBytes {
-		a.err = ErrOverloaded
-		return a
-	}
-	a.posted, a.err = s.append(record.Mailbox, msg, record.Name, now)
-	return a
 }
 
 // takeAction does what the owner of a mailbox asked another node for.

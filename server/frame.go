@@ -19,7 +19,8 @@ import (
 // Frames, with numbers as varints and byte strings after their length; a call is the number of its answer:
 //
 //	isAnswer       call error answer                    error = its place in remoteErrors, text
-//	isPost         call seconds-to-live record          the record is an Appended one
+//	isPost         posts index seconds-to-live record   the record is an Appended one; its answer is part of an isPosted
+//	isPosted       posts first count refused (index error)*  the posts from first on, of which so many were refused
 //	isProcess      call name sender record              a Kept one
 //	isOpen         call has-config:1 config                 answer: mailbox:16 epoch seq
 //	isAck          call mailbox:16 epoch seq
@@ -61,6 +62,7 @@ const (
 	isProcessWatch
 	isWatchesAnew
 	isDisconnect
+	isPosted
 )
 
 // remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.

@@ -24,6 +24,8 @@ type node struct {
 	gone    bool
 	newest  uint64                      // the newest number of a call or a subscription
 	calls   map[uint64]*call            // questions that it has not answered
+	posts   map[uint64]*posts           // messages that it has not answered
+	leaving *posts                      // those that out has; nil if it has none
 	far     map[uint64]*farSubscription // subscriptions of ours to its mailboxes
 	edges   map[uint64]*edge            // subscriptions of its to our mailboxes
 	work    chan func()                 // what it sent for processes
@@ -72,7 +74,7 @@ func (c *call) wait() (answer []byte, err error) {
 func newNode(c *cluster, id string) *node {
 	n := &node{
 		id: id, cluster: c, work: make(chan func(), maxForProcesses), calls: make(map[uint64]*call), far: make(map[uint64]*farSubscription),
-		edges: make(map[uint64]*edge), ended: make(chan struct{}),
+		edges: make(map[uint64]*edge), posts: make(map[uint64]*posts), ended: make(chan struct{}),
 	}
 	c.background.Go(n.workOff)
 	return n
@@ -100,7 +102,7 @@ func (c *cluster) sendWaiting() {
 func (n *node) sendWaiting() {
 	n.mu.Lock()
 	packets, full := n.out, n.full
-	n.out, n.waiting, n.full = nil, 0, false
+	n.out, n.waiting, n.full, n.leaving = nil, 0, false, nil
 	n.mu.Unlock()
 	if full {
 		n.cluster.skipPacket(n)
@@ -218,6 +220,7 @@ func (n *node) endUnanswered() {
 	for _, number := range late {
 		n.endCall(number, nil, ErrUnavailable)
 	}
+	n.endUnansweredPosts()
 }
 
 // endCall ends a call, unless it has ended.
@@ -245,9 +248,13 @@ func (n *node) endReaders(why error) {
 // is gone.
 func (n *node) cut() {
 	n.mu.Lock()
-	calls, far, edges := n.calls, n.far, n.edges
+	calls, far, edges, sent := n.calls, n.far, n.edges, n.posts
 	n.calls, n.far, n.edges = make(map[uint64]*call), make(map[uint64]*farSubscription), make(map[uint64]*edge)
+	n.posts, n.leaving = make(map[uint64]*posts), nil
 	n.mu.Unlock()
+	for _, p := range sent {
+		p.end(ErrUnavailable)
+	}
 	for _, c := range calls {
 		c.end(nil, ErrUnavailable)
 	}

@@ -144,6 +144,9 @@ func (c *cluster) metrics() *ClusterMetrics {
 		m.Nodes++
 		n.mu.Lock()
 		m.Calls += len(n.calls)
+		for _, p := range n.posts {
+			m.Calls += p.left
+		}
 		n.mu.Unlock()
 	}
 	return m

@@ -99,15 +99,19 @@ type Posted struct {
 	reader Reader // to be woken at once
 	added  added
 	commit *commit
-	call   *call // to the node that has it
+	call   *call // to a node that has the process
+
+	// at the node that has the mailbox
+	posts *posts
+	index int
 }
 
 // Wait returns when the letter is stored as safely as the server stores. The caller must wake the reader that is
 // returned, if any, soon; one wake will do for many letters. The error is [ErrUnavailable]: the letter is not
 // stored, or not yet.
 func (p *Posted) Wait() (Reader, error) {
-	if p.call != nil {
-		_, err := p.call.wait()
+	if p.call != nil || p.posts != nil {
+		err := p.elsewhere()
 		if errors.Is(err, errElsewhere) {
 			// the shard left that node meanwhile. Sending it after the shard here could put it behind a later letter
 			// of the same sender, which must decide itself.
@@ -122,6 +126,15 @@ func (p *Posted) Wait() (Reader, error) {
 		return nil, err
 	}
 	return p.added.box.stored(p.added.seq), nil
+}
+
+// elsewhere waits for the node that the letter went to.
+func (p *Posted) elsewhere() error {
+	if p.posts != nil {
+		return p.posts.wait(p.index)
+	}
+	_, err := p.call.wait()
+	return err
 }
 
 // deliver checks the letter and puts it where it belongs.
