@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,12 +56,15 @@ type opened struct {
 
 // Open opens a mailbox. It tries again, with pauses, when the server can't be reached or is not ready, for at
 // most Options.OpenWithin; any other refusal, such as [problem.OpenRefused], it returns at once.
-func (c *Client) Open(ctx context.Context) (*Mailbox, error) {
+func (c *Client) Open(ctx context.Context) (*Mailbox, error) { return c.openUntil(ctx, State{}) }
+
+// openUntil is Open; with a state that has a key, it asks for that mailbox instead.
+func (c *Client) openUntil(ctx context.Context, resume State) (*Mailbox, error) {
 	within, cancel := context.WithTimeout(ctx, c.openWithin)
 	defer cancel()
 	var last error
 	for failures := 1; ; failures++ {
-		m, err := c.open(within)
+		m, err := c.open(within, resume)
 		if err == nil || final(err) {
 			return m, err
 		}
@@ -78,9 +82,12 @@ func (c *Client) Open(ctx context.Context) (*Mailbox, error) {
 }
 
 // open tries once.
-func (c *Client) open(ctx context.Context) (*Mailbox, error) {
-	resp, err := c.do(ctx, http.MethodPost, "/mailbox", address.Key{}, nil)
+func (c *Client) open(ctx context.Context, resume State) (*Mailbox, error) {
+	resp, err := c.do(ctx, http.MethodPost, "/mailbox", resume.Key, nil)
 	if err != nil {
+		if !resume.Key.IsZero() {
+			err = fmt.Errorf("client: resume: %w", err)
+		}
 		return nil, err
 	}
 	defer resp.Body.Close()
@@ -88,11 +95,14 @@ func (c *Client) open(ctx context.Context) (*Mailbox, error) {
 	if err := json.NewDecoder(resp.Body).Decode(&o); err != nil {
 		return nil, fmt.Errorf("client: open: %w", err)
 	}
-	key, err := address.ParseKey(o.Key)
-	if err != nil {
-		return nil, fmt.Errorf("client: open: %w", err)
+	key := resume.Key
+	if key.IsZero() {
+		if key, err = address.ParseKey(o.Key); err != nil {
+			return nil, fmt.Errorf("client: open: %w", err)
+		}
 	}
-	m := &Mailbox{client: c, key: key, cursor: o.Cursor, clock: readClock(resp.Header)}
+	m := c.Resume(key, resume.Cursor)
+	m.cursor, m.clock = cmp.Or(m.cursor, o.Cursor), readClock(resp.Header)
 	m.learn(&o)
 	return m, nil
 }

@@ -17,6 +17,11 @@ import (
 type DialOptions struct {
 	Options // of the client underneath
 
+	// Resume is the [Peer.State] of a peer before, such as of this program before it was started again, which is taken over:
+	// the peer has its address, and gets what was sent to it meanwhile. That peer, if it lives, ends with problem.TakenOver.
+	// If its mailbox is no more, Dial fails with problem.Gone, Closed or Expired. nil: a new peer.
+	Resume *State
+
 	CallTimeout time.Duration // of a Call whose context has no deadline; 10 s
 	// Queue and QueueBytes bound the messages that wait to be sent or to be answered by the server, and what they
 	// take in JSON; 1,000 and 1 MiB. Beyond that a sender waits for room, until its context ends.
@@ -85,9 +90,10 @@ type Peer struct {
 	callBase callBase
 }
 
-// Dial opens a mailbox at the server at endpoint, such as "https://example.com", and begins to read it. Like
-// [Client.Open] it tries for at most Options.OpenWithin. With Options.Select or Options.AllowPlain it asks the server
-// first how best to reach it, as [Connect] does; with Options.Name, whether it is the one that is wanted. The caller closes the peer.
+// Dial opens a mailbox at the server at endpoint, such as "https://example.com", or takes over that of
+// DialOptions.Resume, and begins to read it. Like [Client.Open] it tries for at most Options.OpenWithin. With
+// Options.Select or Options.AllowPlain it asks the server first how best to reach it, as [Connect] does; with
+// Options.Name, whether it is the one that is wanted. The caller closes the peer, or leaves it.
 func Dial(ctx context.Context, endpoint string, o DialOptions) (*Peer, error) {
 	c, err := o.reach(ctx, endpoint)
 	if err != nil {
@@ -144,13 +150,13 @@ func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*
 		monitors:    make(map[string]*Monitor),
 		links:       make(map[address.Address]link),
 	}
-	box, err := c.Open(ctx)
+	box, err := o.open(ctx, c)
 	if err != nil {
 		p.release()
 		return nil, err
 	}
 	p.box = box
-	box.ledger, box.changed = &ledger{}, p.changed
+	box.changed = p.changed
 	p.up = newUplink(c, or(o.Queue, 1000), or(o.QueueBytes, 1<<20), box.heartbeat, p.broken, p.lost)
 	p.start()
 	return p, nil
@@ -195,7 +201,8 @@ func (p *Peer) Status() Status {
 func (p *Peer) Done() <-chan struct{} { return p.life.Done() }
 
 // Err returns why the peer ended, or nil while it lives. It is a [*problem.Problem] of kind Closed after Close, and
-// of the kind that the server told if it was the mailbox that ended: Closed, Expired, Gone, TakenOver.
+// of the kind that the server told if it was the mailbox that ended: Closed, Expired, Gone, TakenOver; or Disconnected if
+// an operator ended it, whose mailbox lives on.
 func (p *Peer) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

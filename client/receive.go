@@ -47,14 +47,13 @@ func (p *Peer) route(m Message) {
 // the next one; any other error is the end.
 func (p *Peer) Receive(ctx context.Context) (Message, error) {
 	for {
-		if it, ok := p.inbox.take(); ok {
-			it.message.receipt.take()
+		if it, ok := p.take(); ok {
 			return it.message, it.err
 		}
 		select {
 		case <-p.inbox.ready:
 		case <-p.life.Done():
-			if it, ok := p.inbox.take(); ok {
+			if it, ok := p.take(); ok {
 				return it.message, it.err
 			}
 			return Message{}, p.ended("receive")
@@ -62,6 +61,13 @@ func (p *Peer) Receive(ctx context.Context) (Message, error) {
 			return Message{}, ctx.Err()
 		}
 	}
+}
+
+// take hands the oldest in the inbox over, if there is one.
+func (p *Peer) take() (item, bool) {
+	it, ok := p.inbox.take()
+	it.message.receipt.take()
+	return it, ok
 }
 
 // Messages yields what Receive returns, until the loop is left. It ends without an error when the peer is closed
@@ -72,7 +78,7 @@ func (p *Peer) Messages(ctx context.Context) iter.Seq2[Message, error] {
 			m, err := p.Receive(ctx)
 			var gap *GapError
 			end := err != nil && !errors.As(err, &gap)
-			if end && ctx.Err() == nil && p.Err() == errClosed {
+			if end && ctx.Err() == nil && p.done() {
 				return
 			}
 			if !yield(m, err) || end {

@@ -62,7 +62,7 @@ func (p *Peer) Serve(ctx context.Context, s Service) error {
 	switch {
 	case exit != nil:
 		return exit
-	case p.Err() == errClosed:
+	case p.done():
 		return nil
 	case p.Err() != nil:
 		return p.ended("serve")
