@@ -174,5 +174,5 @@ func addSleeping(b *testing.B, s *Server, sh *shard) {
 		b.Fatal(err)
 	}
 	s.mailboxes.Add(1)
-	s.asleep.Set(&box.expiry, now.Add(s.limits.Asleep))
+	s.wheel.Set(box, now.Add(s.limits.Asleep))
 }

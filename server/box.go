@@ -18,9 +18,10 @@ import (
 
 // box is a mailbox in its place: the lock around it, who reads it, and when it expires.
 type box struct {
+	wheel.Entry // its expiry, set while it sleeps
+
 	id     uuid.UUID
 	server *Server
-	expiry wheel.Item[*box]
 	config json.RawMessage // nil: the server's
 	log    *journal        // nil: it lives as long as the process
 
@@ -92,15 +93,13 @@ func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.C
 		s.mailboxes.Add(-1)
 		return id, start, err
 	}
-	s.asleep.Set(&b.expiry, now.Add(s.limits.Asleep))
+	s.wheel.Set(b, now.Add(s.limits.Asleep))
 	s.counters.opened.Add(1)
 	return b.id, start, stored.wait()
 }
 
 func (s *Server) newBox(id uuid.UUID, config json.RawMessage, mail mailbox.Mailbox) *box {
-	b := &box{id: id, server: s, config: config, mail: mail, visible: math.MaxUint64}
-	b.expiry.Value = b
-	return b
+	return &box{id: id, server: s, config: config, mail: mail, visible: math.MaxUint64}
 }
 
 // note stores a record of the mailbox, and returns what to wait for.
@@ -164,15 +163,15 @@ func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
 	return m, nil
 }
 
-// expire ends a mailbox that is due on the wheel, unless a reader came meanwhile.
-func (s *Server) expire(b *box) {
+// Fire implements [wheel.Timer]: it ends the mailbox, which has slept too long unless a reader came meanwhile.
+func (b *box) Fire() {
 	if b.log.ready() != nil { // it may be another node's by now, and awake
-		s.asleep.Set(&b.expiry, s.clock.now().Add(time.Second))
+		b.server.wheel.Set(b, b.server.clock.now().Add(time.Second))
 		return
 	}
 	b.end(ErrExpired, func() bool {
 		deadline, asleep := b.mail.Deadline()
-		return asleep && !deadline.After(s.clock.now())
+		return asleep && !deadline.After(b.server.clock.now())
 	})
 }
 
@@ -242,7 +241,7 @@ func (b *box) finish(why error, still func() bool) error {
 	s.account(-bytes)
 	s.mailboxes.Add(-1)
 	s.tenants.leave(b.id)
-	s.asleep.Stop(&b.expiry)
+	s.wheel.Stop(b)
 	if sub != nil {
 		sub.reader.End(why)
 	}
@@ -349,7 +348,7 @@ func (b *box) moveAway() {
 	b.server.account(-bytes)
 	b.server.mailboxes.Add(-1)
 	b.server.tenants.leave(b.id)
-	b.server.asleep.Stop(&b.expiry)
+	b.server.wheel.Stop(b)
 	if sub != nil {
 		sub.reader.End(ErrMoved)
 	}

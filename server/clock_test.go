@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 )
@@ -159,7 +161,7 @@ func TestClockJumps(t *testing.T) {
 					named(t, s.Server, m, body, body, 0)
 					named(t, s.Server, m, body, `"again"`, 0)
 					want = append(want, body)
-					s.asleep.Turn(s.clock.now().Add(time.Minute), s.expire)
+					s.wheel.Turn(s.clock.now().Add(time.Minute))
 					expectHolds(t, s.Server, m, want...)
 					expectSleeps(t, s.Server, unread, limits.Asleep-time.Minute, limits.Asleep)
 					switch how {
@@ -181,6 +183,34 @@ func TestClockJumps(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// flag is a timer that says whether it fired.
+type flag struct {
+	wheel.Entry
+	fired atomic.Bool
+}
+
+func (f *flag) Fire() { f.fired.Store(true) }
+
+// TestTimersAfterAJump holds that timers are due when they should be after the system's clock jumped, whether they are set
+// by a time of that, as heartbeats are, or by one of the server's that was stored.
+func TestTimersAfterAJump(t *testing.T) {
+	for _, d := range []time.Duration{time.Hour, -time.Hour} {
+		s := newServer(t, Options{clock: jumped(t, d)})
+		for what, now := range map[string]time.Time{"the system's": time.Now(), "a stored": s.clock.now().Round(0)} {
+			var soon, later flag
+			s.wheel.Set(&soon, now.Add(time.Second))
+			s.wheel.Set(&later, now.Add(59*time.Minute))
+			s.wheel.Turn(time.Now().Add(time.Minute))
+			if !soon.fired.Load() || later.fired.Load() {
+				t.Errorf("a jump by %v, %s time: within a minute, what was due in a second fired: %v, and in an hour: %v",
+					-d, what, soon.fired.Load(), later.fired.Load())
+			}
+			s.wheel.Stop(&later)
+		}
+		shutDown(t, s)
 	}
 }
 

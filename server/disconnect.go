@@ -72,7 +72,7 @@ func (b *box) sleep() {
 	b.note(&mailbox.Record{Type: mailbox.Slept})
 	b.look()
 	if !b.stopped {
-		b.server.asleep.Set(&b.expiry, now.Add(b.server.limits.Asleep))
+		b.server.wheel.Set(b, now.Add(b.server.limits.Asleep))
 	}
 }
 

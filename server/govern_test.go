@@ -162,7 +162,7 @@ func TestNothingExpiresUnsure(t *testing.T) {
 	}
 	j := a.member.current()
 	stall := func(on bool) { j.stalled.Store(on) }
-	a.asleep.Stop(&b.expiry)
+	a.wheel.Stop(b)
 	await(t, 5*time.Second, "it has slept too long", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -170,7 +170,7 @@ func TestNothingExpiresUnsure(t *testing.T) {
 		return asleep && deadline.Before(a.clock.now())
 	})
 	stall(true)
-	a.expire(b)
+	b.Fire()
 	if _, err := a.box(id); err != nil {
 		t.Errorf("the mailbox ended: %v", err)
 	}

@@ -162,7 +162,7 @@ func (b *box) resume(j *journal) {
 	s.account(bytes)
 	s.mailboxes.Add(1)
 	if deadline, asleep := b.mail.Deadline(); asleep {
-		s.asleep.Set(&b.expiry, deadline)
+		s.wheel.Set(b, deadline)
 	}
 	b.resumePresence()
 }

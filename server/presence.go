@@ -58,7 +58,9 @@ func readMonitor(w *mailbox.Watch, body []byte) error {
 
 // presence is those who want to know whether a mailbox has a reader. It is guarded by the mailbox's lock.
 type presence struct {
-	due     wheel.Item[*box]
+	wheel.Entry // when there will be something to tell
+
+	box     *box
 	watches []presenceWatch
 }
 
@@ -80,8 +82,7 @@ func (b *box) watchPresence(w *mailbox.Watch) {
 
 func (b *box) addPresence(w presenceWatch) {
 	if b.watched == nil {
-		b.watched = &presence{}
-		b.watched.due.Value = b
+		b.watched = &presence{box: b}
 	}
 	b.watched.watches = append(b.watched.watches, w)
 }
@@ -114,7 +115,7 @@ func (b *box) unwatchPresence(w *mailbox.Watch) {
 // dropPresence tells nobody any more; mu is held.
 func (b *box) dropPresence() {
 	if b.watched != nil {
-		b.server.watched.Stop(&b.watched.due)
+		b.server.wheel.Stop(b.watched)
 		b.watched = nil
 	}
 }
@@ -131,11 +132,11 @@ func (p *presence) find(w *mailbox.Watch) *presenceWatch {
 	return &p.watches[i]
 }
 
-// lookAgain is look for the wheel.
-func (b *box) lookAgain() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.look()
+// Fire implements [wheel.Timer].
+func (p *presence) Fire() {
+	p.box.mu.Lock()
+	defer p.box.mu.Unlock()
+	p.box.look()
 }
 
 // look tells who watches the mailbox what is to be told by now, and comes back when there will be more; mu is held.
@@ -157,10 +158,10 @@ func (b *box) look() {
 		}
 	}
 	if next.IsZero() {
-		b.server.watched.Stop(&b.watched.due)
+		b.server.wheel.Stop(b.watched)
 		return
 	}
-	b.server.watched.Set(&b.watched.due, next)
+	b.server.wheel.Set(b.watched, next)
 }
 
 // lookFor tells one watcher, or returns when to look again; the zero value if that is when something changed.

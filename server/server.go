@@ -49,8 +49,7 @@ type Server struct {
 	clock        clock
 	member       *member  // of the log; nil: nothing outlives the process
 	cluster      *cluster // nil: this server is alone
-	asleep       *wheel.Wheel[*box]
-	watched      *wheel.Wheel[*box] // of those whose states somebody watches
+	wheel        *wheel.Wheel
 	done         chan struct{}
 	background   sync.WaitGroup
 
@@ -124,18 +123,20 @@ func New(o Options) (*Server, error) {
 	}
 	s.counters.init()
 	s.SetConfig(struct{}{})
-	tick := min(max(s.limits.Asleep/8, 10*time.Millisecond), time.Second)
-	s.asleep = wheel.New[*box](tick, s.clock.now())
-	s.watched = wheel.New[*box](stateEvery/4, s.clock.now())
+	s.wheel = wheel.New(s.clock.start)
+	s.wheel.Exact(min(s.limits.Asleep/8, stateEvery/4))
 	if o.Log != nil {
 		if err := s.join(o.Log, o.Mesh, o.Node); err != nil {
 			return nil, err
 		}
 	}
-	s.background.Go(func() { s.asleep.Run(s.done, s.expire) })
-	s.background.Go(func() { s.watched.Run(s.done, (*box).lookAgain) })
+	s.wheel.Start()
 	return s, nil
 }
+
+// Wheel returns what fires the server's timers, such as those of mailboxes that expire, for what stands on top of the
+// server and has timers too, such as heartbeats. It turns until [Server.Shutdown] has ended every reader.
+func (s *Server) Wheel() *wheel.Wheel { return s.wheel }
 
 // Limits returns the limits of each mailbox, defaults filled in.
 func (s *Server) Limits() mailbox.Limits { return s.limits }
@@ -190,6 +191,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 				b.shutDown()
 			}
 		}
+		s.wheel.Close()
 	})
 	return err
 }

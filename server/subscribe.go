@@ -104,7 +104,7 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	b.mail.Hold(sub.hold)
 	b.mail.Wake()
 	b.note(&mailbox.Record{Type: mailbox.Awoke, Hold: sub.hold})
-	b.server.asleep.Stop(&b.expiry)
+	b.server.wheel.Stop(b)
 	before, b.sub = b.sub, sub
 	b.look()
 	return before, nil

@@ -92,6 +92,7 @@ type Handler struct {
 	sendBuffer int
 	log        *slog.Logger
 	start      time.Time
+	wheel      *wheel.Wheel
 	router     *mux.Router
 	handler    http.Handler
 
@@ -99,7 +100,6 @@ type Handler struct {
 	cancel  context.CancelFunc
 	tally   tally
 	streams streams
-	beats   *wheel.Wheel[*stream]
 }
 
 // New returns a handler for everything below the prefix, and for /.well-known/gen-browser, /healthz, /readyz and
@@ -128,6 +128,7 @@ func New(o Options) (*Handler, error) {
 		sendBuffer: 64 << 10,
 		log:        o.Logger,
 		start:      time.Now(),
+		wheel:      o.Server.Wheel(),
 	}
 	if o.Prefix != "" {
 		h.prefix = strings.TrimRight(o.Prefix, "/")
@@ -169,9 +170,8 @@ func New(o Options) (*Handler, error) {
 	h.tally.init()
 	h.router = h.routes()
 	h.handler = h.cors().Handler(http.HandlerFunc(h.route))
-	tick := min(max(h.heartbeat/8, 10*time.Millisecond), time.Second)
-	h.beats = wheel.New[*stream](tick, time.Now())
-	h.streams.start(h.beats, o.StreamsPerClient)
+	h.wheel.Exact(h.heartbeat / 8)
+	h.streams.init(o.StreamsPerClient)
 	return h, nil
 }
 

@@ -6,8 +6,9 @@ import (
 	"github.com/genbrowser/genbrowser/address"
 )
 
-// heartbeat shows that the connection lives, if nothing else did for a while, and ends a stream whose key did.
-func (s *stream) heartbeat() {
+// Fire implements [wheel.Timer]: it shows that the connection lives, if nothing else did for a while, and ends a stream
+// whose key did.
+func (s *stream) Fire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -32,10 +33,13 @@ func (s *stream) schedule(now time.Time) {
 	if !next.After(now) {
 		next = now.Add(s.h.heartbeat)
 	}
-	if end := time.Unix(s.expires, 0); s.expires != 0 && end.Before(next) {
-		next = end
+	if s.expires != 0 {
+		end := now.Add(time.Unix(s.expires, 0).Sub(now)) // a time of the system's clock as of now
+		if end.Before(next) {
+			next = end
+		}
 	}
 	if !s.closed {
-		s.h.beats.Set(&s.beat, next)
+		s.h.wheel.Set(s, next)
 	}
 }

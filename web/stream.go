@@ -28,10 +28,11 @@ import (
 //	                ▼
 //	              cut; the mailbox keeps the messages, and the reader resumes
 type stream struct {
+	wheel.Entry // its next heartbeat
+
 	h        *Handler
 	idPrefix string // "KEY." where event ids are self-contained
 	expires  int64  // when the key that opened it ends, seconds since 1970; 0 for never
-	beat     wheel.Item[*stream]
 	mailbox  uuid.UUID
 	client   string // its address
 	since    int64  // nanoseconds since 1970
@@ -58,7 +59,6 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &stream{h: h, client: h.address(r), since: time.Now().UnixNano()}
-	s.beat.Value = s
 	var g address.Grant
 	sub, o, err := h.join(r, &rd, &g, s)
 	if err != nil {
@@ -190,7 +190,7 @@ func (s *stream) close() {
 	}
 	s.closed = true
 	s.rest = nil
-	s.h.beats.Stop(&s.beat)
+	s.h.wheel.Stop(s)
 	s.sub.Close() // first, so that nobody wakes a stream that is being closed
 	if s.watched {
 		s.h.streams.hangups.forget(s, s.wire.(*socket))

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
@@ -14,9 +13,6 @@ import (
 // streams are those of one handler. Taken connections are unknown to net/http, so that nobody else would wait
 // for them.
 type streams struct {
-	done  chan struct{} // stops the heartbeats
-	beats sync.WaitGroup
-
 	hangups hangups
 
 	perClient int // at most; 0: any number
@@ -27,11 +23,9 @@ type streams struct {
 	empty chan struct{}  // made by finish, closed when there is none
 }
 
-func (s *streams) start(w *wheel.Wheel[*stream], perClient int) {
+func (s *streams) init(perClient int) {
 	s.perClient, s.of = perClient, make(map[string]int)
 	s.all = make(map[*stream]struct{})
-	s.done = make(chan struct{})
-	s.beats.Go(func() { w.Run(s.done, (*stream).heartbeat) })
 }
 
 // add returns why the stream may not begin.
@@ -106,8 +100,6 @@ func (s *streams) finish(ctx context.Context) error {
 		}
 		<-s.empty
 	}
-	close(s.done)
-	s.beats.Wait()
 	s.hangups.close()
 	return err
 }

@@ -1,5 +1,5 @@
-// Package wheel is a hashed timing wheel (Varghese and Lauck, 1987): any number of deadlines for the price of
-// one timer, each set and stopped in constant time, and each a few words of memory inside what it belongs to.
+// Package wheel is a hashed timing wheel (Varghese and Lauck, 1987): any number of timers for the price of one, each
+// set and stopped in constant time, and each a few words of memory inside what it belongs to.
 package wheel
 
 import (
@@ -7,103 +7,140 @@ import (
 	"time"
 )
 
-// slots times the tick is how far ahead a deadline can be without being looked at once a turn.
-const slots = 1024
+const (
+	// slots times span, four minutes, is how far ahead a timer can be without being looked at once a turn around.
+	slots = 1024
+	span  = 250 * time.Millisecond
+	// finest is how often the wheel turns at most.
+	finest = 10 * time.Millisecond
+)
 
-// Item is one deadline; it belongs inside what it is about, which Value says. One wheel at a time may hold it.
-type Item[T any] struct {
-	Value      T
-	next, prev *Item[T] // nil while it is not set
-	due        int64    // in ticks
+// Timer is what can be set: a type that embeds an [Entry] and is used by pointer. Fire is called when it is due, once
+// for each time that it is set, with no lock held: it may set and stop timers. All others wait for it, so that it must
+// not block.
+type Timer interface {
+	Fire()
+	entry() *Entry
 }
 
-// Wheel holds items until they are due. Make one with [New].
-type Wheel[T any] struct {
-	tick  time.Duration
-	start time.Time
-
-	mu    sync.Mutex
-	heads [slots]Item[T]
-	now   int64 // the last tick that was looked at
+// Entry is a timer's place in a wheel, one at a time. The zero value is not set.
+type Entry struct {
+	next Timer         // of the same slot; nil: it is the last
+	from *Timer        // what points here, next of the one before or the slot; nil: it is not set
+	due  time.Duration // since the wheel's start
 }
 
-// New returns a wheel that is exact to a tick, which begins to turn at now.
-func New[T any](tick time.Duration, now time.Time) *Wheel[T] {
-	w := &Wheel[T]{tick: tick, start: now}
-	w.now = w.ticks(now)
-	for i := range w.heads {
-		h := &w.heads[i]
-		h.next, h.prev = h, h
-	}
-	return w
-}
+func (e *Entry) entry() *Entry { return e }
 
-func (w *Wheel[T]) ticks(t time.Time) int64 { return t.UnixNano() / int64(w.tick) }
-
-// Set makes it due at a time, rounded up to a tick, whether it was set before or not.
-func (w *Wheel[T]) Set(it *Item[T], at time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	it.unlink()
-	it.due = max(w.ticks(at)+1, w.now+1)
-	w.link(it)
-}
-
-// Stop takes it off the wheel, if it is set.
-func (w *Wheel[T]) Stop(it *Item[T]) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	it.unlink()
-}
-
-func (w *Wheel[T]) link(it *Item[T]) {
-	head := &w.heads[it.due&(slots-1)]
-	it.next, it.prev = head, head.prev
-	head.prev.next, head.prev = it, it
-}
-
-func (it *Item[T]) unlink() {
-	if it.next == nil {
+func (e *Entry) unlink() {
+	if e.from == nil {
 		return
 	}
-	it.next.prev, it.prev.next = it.prev, it.next
-	it.next, it.prev = nil, nil
+	*e.from = e.next
+	if e.next != nil {
+		e.next.entry().from = e.from
+	}
+	e.next, e.from = nil, nil
 }
 
-// Turn takes off what is due by now and calls f with each value. f may set and stop items.
-func (w *Wheel[T]) Turn(now time.Time, f func(T)) {
+// Wheel fires timers once they are due. Make one with [New].
+type Wheel struct {
+	start   time.Time
+	ticker  *time.Ticker
+	done    chan struct{}
+	turning sync.WaitGroup
+
+	mu    sync.Mutex
+	tick  time.Duration
+	slots [slots]Timer
+	now   int64 // the newest slot that was looked at; there may be more to come in it
+}
+
+// New returns a wheel that begins to turn at start, by a clock that goes on from there whatever happens to the system's: a
+// time that has a monotonic reading is taken by that, and another one by start's wall clock. Nothing fires by itself
+// before [Wheel.Start].
+func New(start time.Time) *Wheel {
+	return &Wheel{start: start, ticker: time.NewTicker(span), done: make(chan struct{}), tick: span}
+}
+
+// Exact makes the wheel turn so often that timers are late by no more than that, or by 10 ms. It is 250 ms at first, and
+// what others ask for holds too.
+func (w *Wheel) Exact(to time.Duration) {
 	w.mu.Lock()
-	var due []T
-	end := w.ticks(now)
+	defer w.mu.Unlock()
+	if to = max(to, finest); to < w.tick {
+		w.tick = to
+		w.ticker.Reset(to)
+	}
+}
+
+// Set makes a timer due at a time, whether it was set before or not.
+func (w *Wheel) Set(t Timer, at time.Time) {
+	due := at.Sub(w.start)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := t.entry()
+	e.unlink()
+	slot := &w.slots[max(int64(due/span), w.now)%slots]
+	e.next, e.from, e.due = *slot, slot, due
+	if e.next != nil {
+		e.next.entry().from = &e.next
+	}
+	*slot = t
+}
+
+// Stop keeps a timer that is set from being fired, unless that is about to happen.
+func (w *Wheel) Stop(t Timer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t.entry().unlink()
+}
+
+// Turn fires what was due before now.
+func (w *Wheel) Turn(now time.Time) {
+	for _, t := range w.take(now.Sub(w.start)) {
+		t.Fire()
+	}
+}
+
+// take takes off what was due before now.
+func (w *Wheel) take(now time.Duration) (due []Timer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	end := max(int64(now/span), w.now)
 	// after a long pause, one turn around sees every slot
-	for at := max(w.now+1, end-slots+1); at <= end; at++ {
-		head := &w.heads[at&(slots-1)]
-		for it := head.next; it != head; {
-			next := it.next
-			if it.due <= end {
-				it.unlink()
-				due = append(due, it.Value)
+	for at := max(w.now, end-slots+1); at <= end; at++ {
+		for t := w.slots[at%slots]; t != nil; {
+			e := t.entry()
+			next := e.next
+			if e.due < now {
+				e.unlink()
+				due = append(due, t)
 			}
-			it = next
+			t = next
 		}
 	}
-	w.now = max(w.now, end)
-	w.mu.Unlock()
-	for _, v := range due {
-		f(v)
-	}
+	w.now = end
+	return due
 }
 
-// Run turns the wheel until done is closed, by a clock that goes on from New's now whatever happens to the system's.
-func (w *Wheel[T]) Run(done <-chan struct{}, f func(T)) {
-	ticker := time.NewTicker(w.tick)
-	defer ticker.Stop()
+// Start begins to turn the wheel, until [Wheel.Close].
+func (w *Wheel) Start() { w.turning.Go(w.turn) }
+
+func (w *Wheel) turn() {
+	defer w.ticker.Stop()
 	for {
 		select {
-		case <-done:
+		case <-w.done:
 			return
-		case <-ticker.C:
-			w.Turn(w.start.Add(time.Since(w.start)), f)
+		case <-w.ticker.C:
+			w.Turn(time.Now())
 		}
 	}
+}
+
+// Close stops the wheel, and returns when the last Fire has. What is set stays so, and does not fire.
+func (w *Wheel) Close() {
+	close(w.done)
+	w.turning.Wait()
 }
