@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestShutdownRacesWithSenders holds, over many shutdowns, that a message is either refused or there to be read
@@ -53,5 +55,96 @@ func TestShutdownRacesWithSenders(t *testing.T) {
 		if arrived != want {
 			t.Fatalf("%d messages were accepted, %d were there at the end", want, arrived)
 		}
+	}
+}
+
+func TestShutdownFinishesQueues(t *testing.T) {
+	s := newServer(t, Options{})
+	m := open(t, s)
+	sub, r := subscribe(t, s, m, Subscribing{})
+	hold := make(chan struct{})
+	second := handle(t, s, "second", HandlerFunc(func(ctx context.Context, msg Message) error {
+		return s.Send(ctx, m.Address, msg.Body)
+	}))
+	first := handle(t, s, "first", HandlerFunc(func(ctx context.Context, msg Message) error {
+		<-hold
+		return s.Send(ctx, second, msg.Body) // handlers may send until the end
+	}))
+	mustPost(t, s, first, "1", "2", "3")
+	ended := make(chan error)
+	go func() { ended <- s.Shutdown(ctx) }()
+	for !s.ShuttingDown() {
+		<-time.After(time.Millisecond)
+	}
+	if err := post(s, first, "4"); !errors.Is(err, ErrShuttingDown) {
+		t.Errorf("Post = %v, want ErrShuttingDown", err)
+	}
+	if err := s.Send(ctx, m.Address, 4); !errors.Is(err, ErrShuttingDown) {
+		t.Errorf("Send = %v, want ErrShuttingDown", err)
+	}
+	if _, err := s.Open(nil); !errors.Is(err, ErrShuttingDown) {
+		t.Errorf("Open = %v, want ErrShuttingDown", err)
+	}
+	close(hold)
+	if err := <-ended; err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+	if err := <-r.ended; !errors.Is(err, ErrShuttingDown) {
+		t.Errorf("End(%v), want ErrShuttingDown", err)
+	}
+	expectRead(t, sub, "1 2 3")
+	if _, err := s.Subscribe(grant(t, s, m.Key.Reveal()), Subscribing{}, newReader()); !errors.Is(err, ErrShuttingDown) {
+		t.Errorf("Subscribe = %v, want ErrShuttingDown", err)
+	}
+	shutDown(t, s) // again does no harm
+}
+
+func TestShutdownCutsHangingHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{Queue: 1})
+		m := open(t, s)
+		_, r := subscribe(t, s, m, Subscribing{})
+		release := make(chan struct{})
+		a := handle(t, s, "p", HandlerFunc(func(ctx context.Context, _ Message) error {
+			<-ctx.Done()
+			<-release // hangs on even then
+			return ctx.Err()
+		}))
+		mustPost(t, s, a, "1")
+		waiting := make(chan error, 1)
+		go func() { waiting <- s.Send(ctx, a, 2) }() // for room that will not come
+		synctest.Wait()
+		end, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		begun := time.Now()
+		if err := s.Shutdown(end); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown = %v, want the deadline", err)
+		}
+		if took := time.Since(begun); took != time.Second {
+			t.Errorf("Shutdown took %v, want 1s", took)
+		}
+		if err := <-r.ended; !errors.Is(err, ErrShuttingDown) {
+			t.Errorf("End(%v), want ErrShuttingDown", err)
+		}
+		if err := <-waiting; !errors.Is(err, ErrShuttingDown) {
+			t.Errorf("Send that waited = %v, want ErrShuttingDown", err)
+		}
+		close(release)
+		synctest.Wait()
+		if err := s.Shutdown(ctx); err != nil { // nothing runs any more
+			t.Errorf("second Shutdown = %v", err)
+		}
+	})
+}
+
+// A message that was on its way when the last process fell quiet is told that the server ends, not that the
+// process is gone, which its sender would take for an answer for ever.
+func TestLateMessageIsToldOfTheShutdown(t *testing.T) {
+	s := newServer(t, Options{})
+	a := handle(t, s, "p", newReceived())
+	shutDown(t, s)
+	_, err := s.deliver(fromOutside, grant(t, s, a.String()), &Letter{Body: []byte("1")})
+	if !errors.Is(err, ErrShuttingDown) {
+		t.Errorf("deliver = %v, want ErrShuttingDown", err)
 	}
 }

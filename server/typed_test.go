@@ -158,3 +158,55 @@ func TestServeOfWithAll(t *testing.T) {
 		t.Errorf("it did %q, want %q", got, want)
 	}
 }
+
+type greeting struct{ Name string }
+
+func (g *greeting) Validate() error {
+	switch g.Name {
+	case "panic":
+		panic("validator")
+	case "":
+		return errors.New("name is missing")
+	}
+	return nil
+}
+
+func TestTyped(t *testing.T) {
+	var log logged
+	s := newServer(t, Options{Logger: log.logger()})
+	got := make(chan string, 10)
+	a := handle(t, s, "p", Typed(func(_ context.Context, g greeting, m Message) error {
+		got <- g.Name
+		return nil
+	}))
+	for body, want := range map[string]string{
+		`{"Name":"a"}`:     "",
+		`{"Name":1}`:       "cannot unmarshal",
+		`{}`:               "name is missing",
+		`{"Name":"panic"}`: "validation failed",
+		`"text"`:           "cannot unmarshal",
+	} {
+		err := post(s, a, body)
+		if want == "" {
+			if err != nil {
+				t.Errorf("Post(%s) = %v", body, err)
+			}
+		} else if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Post(%s) = %v, want ErrRefused with %q", body, err, want)
+		}
+	}
+	if name := <-got; name != "a" {
+		t.Errorf("got %q", name)
+	}
+	if !strings.Contains(log.String(), "validator panicked") {
+		t.Errorf("the log has no panic of the validator: %s", log.String())
+	}
+	any := handle(t, s, "any", Typed(func(_ context.Context, v any, _ Message) error {
+		got <- fmt.Sprint(v)
+		return nil
+	}))
+	mustPost(t, s, any, "null", "[1]")
+	if a, b := <-got, <-got; a != "<nil>" || b != "[1]" {
+		t.Errorf("got %q, %q", a, b)
+	}
+}
