@@ -268,17 +268,14 @@ func TestEveryAnswer(t *testing.T) {
 	}
 }
 
-// companion is a process of a client's: it is linked with who calls it first, and ends when that one does.
+// companion is a process of a client's.
 type companion struct{ notes chan string }
 
 func (p *companion) Call(c *server.Context, m server.Message) (any, error) {
-	var client address.Address
-	if err := json.Unmarshal(m.Body, &client); err != nil {
+	if string(m.Body) == `"stop"` {
 		c.Stop(server.Down{Reason: "normal"})
-		return nil, nil
 	}
-	_, err := c.Link(client)
-	return nil, err
+	return nil, nil
 }
 
 func (p *companion) Cast(*server.Context, server.Message) error { return nil }
@@ -293,22 +290,23 @@ func TestClientsTakeTheirProcessesAlong(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	notes := make(chan string, 10)
-	if err := office.Keyed("companion", func(string) server.Service { return &companion{notes} }, server.KeyedOptions{}); err != nil {
+	front, err := office.PerClient("companion", func(address.Address) server.Service { return &companion{notes} }, server.KeyedOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	accompany := func(p *client.Peer, key string) address.Address {
+	accompany := func(p *client.Peer) address.Address {
 		t.Helper()
-		to, err := office.KeyedAddress("companion", key)
+		to, err := client.CallAs[address.Address](ctx, p, front, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Call(ctx, to, p.Address(), nil); err != nil {
+		if err := p.Call(ctx, to, "begin", nil); err != nil {
 			t.Fatal(err)
 		}
 		return to
 	}
 	closes := dialAt(t, site.URL)
-	accompany(closes, "1")
+	accompany(closes)
 	if err := closes.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +332,7 @@ func TestClientsTakeTheirProcessesAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accompany(killed, "2")
+	accompany(killed)
 	mu.Lock()
 	dead = true
 	for _, c := range conns {
@@ -348,7 +346,7 @@ func TestClientsTakeTheirProcessesAlong(t *testing.T) {
 
 	// the process ends first
 	lives := dialAt(t, site.URL)
-	to := accompany(lives, "3")
+	to := accompany(lives)
 	if err := lives.Call(ctx, to, "stop", nil); err != nil {
 		t.Fatal(err)
 	}

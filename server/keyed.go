@@ -25,6 +25,7 @@ type keyed struct {
 	prefix  string
 	server  *Server
 	new     func(key string) Service
+	linked  func(key string) address.Address // what each is linked with from its beginning; nil: nothing
 	options KeyedOptions
 
 	awake map[string]*process // guarded by processes.mu
@@ -34,12 +35,20 @@ type keyed struct {
 // ends, with reason normal, when it was idle for a while. One that sleeps costs nothing. A prefix has no slash; a key
 // may. In a cluster, whose nodes must all have it, each key's process is awake on one node.
 func (s *Server) Keyed(prefix string, new func(key string) Service, o KeyedOptions) error {
-	var err error
-	if o.ProcessOptions, err = o.ProcessOptions.withDefaults(s); err != nil {
+	k, err := s.newKeyed(prefix, new, o)
+	if err != nil {
 		return err
 	}
+	return s.processes.addKeyed(k)
+}
+
+func (s *Server) newKeyed(prefix string, new func(key string) Service, o KeyedOptions) (*keyed, error) {
+	var err error
+	if o.ProcessOptions, err = o.ProcessOptions.withDefaults(s); err != nil {
+		return nil, err
+	}
 	if o.Idle < 0 || o.Max < 0 {
-		return fmt.Errorf("server: Idle %v, Max %d: want none below 0", o.Idle, o.Max)
+		return nil, fmt.Errorf("server: Idle %v, Max %d: want none below 0", o.Idle, o.Max)
 	}
 	if o.Idle == 0 {
 		o.Idle = time.Minute
@@ -48,9 +57,9 @@ func (s *Server) Keyed(prefix string, new func(key string) Service, o KeyedOptio
 		o.Max = 100_000
 	}
 	if _, err := s.KeyedAddress(prefix, "k"); err != nil {
-		return err
+		return nil, err
 	}
-	return s.processes.addKeyed(&keyed{prefix: prefix, server: s, new: new, options: o, awake: make(map[string]*process)})
+	return &keyed{prefix: prefix, server: s, new: new, options: o, awake: make(map[string]*process)}, nil
 }
 
 // KeyedAddress returns the address of the process of that key. It need not be awake.
@@ -77,6 +86,12 @@ func (p *processes) addKeyed(k *keyed) error {
 	}
 	p.keyed[k.prefix] = k
 	return nil
+}
+
+func (p *processes) removeKeyed(k *keyed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.keyed, k.prefix)
 }
 
 // keyedOf returns the keyed processes that a name falls under, and the key; nil if there are none. It must be called

@@ -60,8 +60,9 @@ type Context struct {
 	message *Message // that is being handled
 	put     bool     // Later was called for it
 	next    []func(*Context) error
-	stopped *Down // by Stop
-	broken  *Down // by a panic
+	stopped *Down  // by Stop
+	broken  *Down  // by a panic
+	client  string // the ref of the link with the client whose process this is; empty if it is nobody's
 
 	mu      sync.Mutex
 	over    bool
@@ -91,6 +92,9 @@ func (c *Context) init() (err error) {
 	})
 	if c.broken != nil {
 		return fmt.Errorf("it panicked: %v", c.broken.Detail)
+	}
+	if err == nil {
+		err = c.companion()
 	}
 	if err == nil {
 		c.goOn()
@@ -205,7 +209,7 @@ func (p *process) serve(m Message) {
 	if m.timer != nil && !m.timer.due(p.service.now) {
 		return
 	}
-	if p.service.now == nil {
+	if p.service.now == nil && p.beginsWith(&m) {
 		p.start()
 	}
 	c := p.service.now
@@ -259,11 +263,11 @@ func (c *Context) deliver(m *Message) {
 }
 
 func (c *Context) inform(m *Message) {
-	if s, ok := c.service.(Informer); ok {
+	s, ok := c.service.(Informer)
+	if ok {
 		c.report(s.Info(c, *m))
-		return
 	}
-	if m.Kind != mailbox.KindExited {
+	if m.Kind != mailbox.KindExited || ok && (m.Ref == "" || m.Ref != c.client) {
 		return
 	}
 	var reason Down
