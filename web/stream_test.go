@@ -327,14 +327,29 @@ func TestSlowReaderIsDropped(t *testing.T) {
 			}
 			until(t, "the reader is dropped", dropped)
 			e.close()
-			r := s.stream("/_gb/mailbox?ack=manual", "Authorization", "Bearer "+o.Key, "Last-Event-ID", o.Cursor)
-			if b := r.init(); b.Gap != 0 {
-				t.Errorf("gap %d", b.Gap)
-			}
-			for i, w := range want {
-				if got := r.next().data; got != w {
-					t.Fatalf("message %d: %.30s, want %.30s", i, got, w)
+			last, came := o.Cursor, 0
+			for try := 0; came < len(want) && try < 50; try++ { // on a busy machine this one is slow, too
+				r := s.stream("/_gb/mailbox?ack=manual", "Authorization", "Bearer "+o.Key, "Last-Event-ID", last)
+				if b := r.init(); b.Gap != 0 {
+					t.Errorf("gap %d", b.Gap)
 				}
+				for came < len(want) {
+					ev, err := r.read()
+					if err != nil {
+						break
+					}
+					if ev.name == ":" {
+						continue
+					}
+					if ev.data != want[came] {
+						t.Fatalf("message %d: %.30s, want %.30s", came, ev.data, want[came])
+					}
+					last, came = ev.id, came+1
+				}
+				r.close()
+			}
+			if came != len(want) {
+				t.Errorf("%d of %d messages came", came, len(want))
 			}
 		})
 	}
