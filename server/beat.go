@@ -99,6 +99,7 @@ func (c *cluster) takeBeat(from string, text []byte) {
 	}
 	if c.noteBeat(n, b) {
 		n.tellWatches()
+		n.tellNames()
 	}
 }
 

@@ -245,6 +245,7 @@ func (b *box) finish(why error, still func() bool) error {
 	if sub != nil {
 		sub.reader.End(why)
 	}
+	s.endNames(target{mailbox: b.id})
 	s.notices.add(notice{server: s, tellings: telling, done: b.told})
 	return nil
 }

@@ -120,6 +120,7 @@ func (n *node) lost(number uint64) {
 	n.cluster.log.Warn("packets lost", "node", n.id, "after", n.received, "before", number)
 	n.received = number
 	n.send(func(b []byte) []byte { return append(b, isReset) })
+	n.tellNames() // that a mailbox ended may have been among them
 	n.cut()
 }
 
@@ -225,6 +226,7 @@ func (c *cluster) rejoin() error {
 	}
 	c.forgetAll()
 	c.server.watchers.forgetOwn() // the others inherit them, or did
+	c.server.names.forgetAll()    // as above
 	c.member.log.Renew()
 	return c.join()
 }

@@ -18,7 +18,7 @@ var (
 	ErrOverloaded       = errors.New("this server holds as much as it may")
 	ErrTooManyMailboxes = errors.New("too many mailboxes of this client")
 	ErrShuttingDown     = errors.New("this server is shutting down")
-	ErrNameTaken        = errors.New("name taken by another process")
+	ErrNameTaken        = errors.New("name taken")
 	ErrNotAMailbox      = errors.New("not a mailbox key")
 	ErrName             = errors.New("malformed idempotency key: want 1 to 128 printable ASCII characters")
 	ErrEnvelope         = errors.New("malformed envelope")

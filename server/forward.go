@@ -188,9 +188,12 @@ func (n *node) frames(r *pack.Reader) {
 			n.takeProcessWatch(r)
 		case isWatchesAnew:
 			n.cluster.server.watchers.forgetNode(n.id)
+		case isClaim, isUnregister, isNamed, isUnnamed, isNameless, isNamesAnew:
+			n.takeName(kind, r)
 		case isReset:
 			n.cut()
 			n.tellWatches() // one may have been in what got lost
+			n.tellNames()
 		default:
 			r.Fail()
 		}

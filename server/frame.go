@@ -37,6 +37,12 @@ import (
 //	isDisconnect   call mailbox:16 retry                retry = milliseconds; 0: the reader is not to come back
 //	isProcessWatch  name single:1 record                   a Watched or Unwatched one, of a process of the sender's
 //	isWatchesAnew                                       the sender's watches of processes follow, all of them
+//	isClaim        call name address                    whether the sender may register it
+//	isUnregister   call name address                    the address may be empty
+//	isNamed        name address now:1                   the sender keeps that name, and registered it just now, or before
+//	isUnnamed      name                                 it does not any more
+//	isNameless     mailbox:16                           has ended: the receiver keeps no names of it any more
+//	isNamesAnew                                         the names that the sender keeps follow, all of them
 //	isReset                                             a packet got lost: all calls and subscriptions end
 //
 //	sender = 0, or 1 remote:1 number-of-names name* 0, or the same and 1 uid gid pid
@@ -63,6 +69,12 @@ const (
 	isWatchesAnew
 	isDisconnect
 	isPosted
+	isClaim
+	isUnregister
+	isNamed
+	isUnnamed
+	isNameless
+	isNamesAnew
 )
 
 // remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.
@@ -70,7 +82,7 @@ var remoteErrors = []error{
 	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
 	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
 	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched, ErrDisconnected,
-	ErrNotConnected,
+	ErrNotConnected, ErrNameTaken,
 }
 
 // remoteError is an error of another node.

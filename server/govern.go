@@ -19,7 +19,7 @@ type governing struct {
 	owning   sync.Mutex                         // held while shards change hands
 	asked    [shardCount]bool                   // shards that were claimed by an entry whose fate is not known: they may be this node's
 	claiming atomic.Pointer[context.CancelFunc] // ends the newest claim, if it is still under way
-	lost     map[string]time.Time               // nodes that are gone, since when, whose processes' watches nobody has taken over
+	lost     map[string]time.Time               // nodes that are gone, since when, whose processes' watches or whose names nobody has taken over
 }
 
 // suspect is a lane that may be a dead node's.
@@ -65,7 +65,9 @@ func (c *cluster) step() error {
 		return c.rejoin()
 	default:
 	}
-	c.inheritWatches()
+	c.inheritLost()
+	c.server.reviewNames()
+	c.retellNames()
 	if j.ready() != nil || time.Since(c.joined) < listenFirst {
 		return nil
 	}

@@ -158,15 +158,15 @@ func (n *node) takeProcessWatch(r *pack.Reader) {
 	all.far.add(n.id, w)
 }
 
-// inheritWatches takes over the watches of nodes that are gone. It is govern's.
-func (c *cluster) inheritWatches() {
+// inheritLost takes over the watches and names of nodes that are gone. It is govern's.
+func (c *cluster) inheritLost() {
 	// While this node can't reach the others it knows nothing of them, nor does a new one at first.
 	place, sure := c.place()
 	if !sure || c.reach() != nil {
 		clear(c.lost)
 		return
 	}
-	all := c.server.watchers.nodes()
+	all := slices.Concat(c.server.watchers.nodes(), c.server.names.nodes())
 	for id := range c.lost {
 		if !slices.Contains(all, id) || c.knows(id) {
 			delete(c.lost, id)
@@ -186,6 +186,7 @@ func (c *cluster) inheritWatches() {
 		for _, w := range c.server.watchers.of(id) {
 			c.inherit(w)
 		}
+		c.server.inheritNames(id)
 	}
 }
 

@@ -20,12 +20,15 @@ func (n *testNode) vanish(t testing.TB) {
 	n.mesh.lose.Store(&all)
 	n.mesh.deaf.Store(&all)
 	n.deaf.append.Store(true)
-	t.Cleanup(func() {
-		n.deaf.append.Store(false)
-		n.mesh.lose.Store(nil)
-		n.mesh.deaf.Store(nil)
-		await(t, 20*time.Second, "the node is back", func() bool { return n.Ready() == nil })
-	})
+	t.Cleanup(func() { n.appear(t) })
+}
+
+// appear takes that back.
+func (n *testNode) appear(t testing.TB) {
+	n.deaf.append.Store(false)
+	n.mesh.lose.Store(nil)
+	n.mesh.deaf.Store(nil)
+	await(t, 20*time.Second, "the node is back", func() bool { return n.Ready() == nil })
 }
 
 // forgetful remembers no names, so that what is told twice comes twice.

@@ -127,6 +127,7 @@ func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err er
 	for _, e := range h.ended {
 		s.gone.add(e.id, e.why)
 	}
+	s.endNamesIn(won)
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
 			s.notices.add(notice{server: s, tellings: all, done: func(told bool) {

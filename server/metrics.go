@@ -7,9 +7,10 @@ import (
 
 // Metrics are a server's numbers. Those of what happens are counted since it started.
 type Metrics struct {
-	Mailboxes int64 // now
-	Bytes     int64 // of bodies that wait, now
-	Shards    int   // that it owns, now
+	Mailboxes  int64 // now
+	Bytes      int64 // of bodies that wait, now
+	Shards     int   // that it owns, now
+	Registered int   // names that Register gave, and it keeps, now
 
 	Opened   int64 // mailboxes
 	Accepted int64 // messages that mailboxes took, and the log stored if there is one; repetitions do not count
@@ -103,7 +104,7 @@ func (c *logCounters) snapshot(bytes int, took time.Duration) {
 // Metrics returns the server's numbers.
 func (s *Server) Metrics() Metrics {
 	m := Metrics{
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Shards: len(s.ownedShards()),
+		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Shards: len(s.ownedShards()), Registered: s.names.count(),
 		Opened: s.counters.opened.Load(), Accepted: s.counters.log.accepted.Load(),
 		Queued: s.processes.taken(), Handled: s.counters.handled.Load(),
 	}

@@ -220,6 +220,7 @@ func (s *Server) register(p *process) (err error) {
 // Release ends the process of that name, or the keyed processes of that prefix: messages that wait are still handled,
 // later ones get [ErrGone]. No policy restarts them.
 func (s *Server) Release(name string) {
+	defer s.reviewNames() // without the lock
 	all := &s.processes
 	all.mu.Lock()
 	defer all.mu.Unlock()

@@ -19,7 +19,7 @@ const registryNames = 10_000
 //	                                                     or {"type":"notFound","name":NAME} to that address
 //
 // It keeps the 10,000 names that were registered last. Anybody who has its address may register any name, so
-// a name is a convenience and no proof.
+// a name is a convenience and no proof, other than those of [Server.Register].
 func (s *Server) Registry() Handler {
 	names := make(map[string]*list.Element)
 	var order list.List // of registered, the one registered longest ago first

@@ -144,6 +144,7 @@ func (p *process) stopRunning() {
 
 // die has the process handle nothing any more; its name is free.
 func (p *process) die() {
+	defer p.server.endNamesIfOver(target{process: p.name}) // without the locks
 	all := &p.server.processes
 	all.mu.Lock()
 	defer all.mu.Unlock()

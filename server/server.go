@@ -32,6 +32,8 @@ type Options struct {
 	Calls        int            // calls of this server's that may wait for their replies, those over HTTP among them; 10,000
 	Logger       *slog.Logger   // slog.Default
 
+	MaxRegistered int // names that Register gave at this server and it keeps, at most; 10,000
+
 	clock clock // the system's; tests have others
 }
 
@@ -61,6 +63,7 @@ type Server struct {
 	watchers  watchers // of processes
 	callers   callers
 	exports   exports
+	names     names
 	named     atomic.Uint64 // how often the names of processes, or those of exported ones, changed
 
 	counters  counters
@@ -79,7 +82,7 @@ func New(o Options) (*Server, error) {
 	if err := o.Limits.Check(); err != nil {
 		return nil, err
 	}
-	if o.MaxMailboxes < 0 || o.MaxBytes < 0 || o.Queue < 0 || o.Calls < 0 {
+	if o.MaxMailboxes < 0 || o.MaxBytes < 0 || o.Queue < 0 || o.Calls < 0 || o.MaxRegistered < 0 {
 		return nil, errors.New("server: a limit is negative")
 	}
 	s := &Server{
@@ -118,6 +121,7 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.processes.init()
+	s.names.init(o.MaxRegistered)
 	if err := s.callers.init(s.keys, o.Calls); err != nil {
 		return nil, err
 	}

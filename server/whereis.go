@@ -12,20 +12,28 @@ import (
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
-// exports are the names that whereis tells to anybody.
+// exports are the names of processes that whereis tells to anybody.
 type exports struct {
 	mu    sync.RWMutex
 	names map[string]bool
 }
 
 // Export lets anybody find the process of that name, with [Server.Whereis] or over the wire, on every node. It need
-// not run yet.
+// not run yet. If the name is registered for anything else, the error is [ErrNameTaken].
 func (s *Server) Export(name string) error {
 	if _, err := s.keys.Process(name); err != nil {
 		return err
 	}
 	if strings.HasPrefix(name, "~") {
 		return fmt.Errorf("server: export %q: names that begin with ~ are the server's own", name)
+	}
+	s.names.mu.Lock()
+	defer s.names.mu.Unlock()
+	if r := s.names.find(name); r != nil && r.target.process != name && s.holds(r) {
+		return fmt.Errorf("%w: %q", ErrNameTaken, name)
+	}
+	if c := s.names.claims[name]; c != nil {
+		c.lost = true
 	}
 	s.exports.mu.Lock()
 	defer s.exports.mu.Unlock()
@@ -45,17 +53,26 @@ func (s *Server) Unexport(name string) {
 	s.named.Add(1)
 }
 
-// Whereis returns the address of the process that is exported under that name, by this node or another one, and
-// whether there is one.
+// Whereis returns the address that was registered under that name, or that of the process that is exported under it, by
+// this node or another one, and whether there is one.
 func (s *Server) Whereis(name string) (address.Address, bool) {
-	s.exports.mu.RLock()
-	exported := s.exports.names[name]
-	s.exports.mu.RUnlock()
-	if !exported && (s.cluster == nil || !s.cluster.routes.Load().exported[name]) {
+	s.names.mu.RLock()
+	r := s.names.find(name)
+	s.names.mu.RUnlock()
+	if r != nil && s.holds(r) {
+		return r.address, true
+	}
+	if !s.exports.has(name) && (s.cluster == nil || !s.cluster.routes.Load().exported[name]) {
 		return address.Address{}, false
 	}
 	addr, err := s.keys.Process(name)
 	return addr, err == nil
+}
+
+func (e *exports) has(name string) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.names[name]
 }
 
 func (e *exports) all() []string {
