@@ -63,7 +63,7 @@ func (h *Handler) callAndWait(w http.ResponseWriter, r *http.Request) ([]byte, e
 	return reply, ofHeaders(err)
 }
 
-// whereis tells the address of an exported name.
+// whereis tells the address of an exported or registered name.
 func (h *Handler) whereis(w http.ResponseWriter, r *http.Request) {
 	name := mux.Vars(r)["name"]
 	addr, ok := h.office.Whereis(name)

@@ -90,6 +90,10 @@ func configured(t *testing.T, comment string) setup {
 			s.web.OpenBurst, s.web.OpenRate = n, 0.01
 		case "origin":
 			s.web.AllowedOrigins = append(s.web.AllowedOrigins, value)
+		case "names":
+			s.web.Register = func(_ *http.Request, name string) bool { return strings.HasPrefix(name, value) }
+		case "registered":
+			s.server.MaxRegistered = n
 		case "refuse":
 			s.web.Open = func(*http.Request) (any, error) { return nil, errors.New(value) }
 		default:

@@ -57,9 +57,13 @@ type Options struct {
 	// Listeners returns where discovery says that the client of a request may connect as well; by default it says
 	// nothing of that.
 	Listeners func(*http.Request) []Listener
-	// Exports says whether the client of a request may find the exported process of that name by whereis; by default
-	// it may find all. A process that it may not find can still be reached by who has its address.
+	// Exports says whether the client of a request may find what is exported or registered under that name by whereis; by
+	// default it may find all. What it may not find can still be reached by who has its address.
 	Exports func(r *http.Request, name string) bool
+	// Register says whether the client of a request, which has shown a mailbox's key, may register that name for the
+	// mailbox; by default it may register none. Others trust what they find under a name: tell clients apart here, by
+	// [PeerOf] for example.
+	Register func(r *http.Request, name string) bool
 	// Operator says whose request may read /metrics and {prefix}/cluster; by default those from this machine. See [OperatorsAt].
 	Operator func(*http.Request) bool
 
@@ -81,6 +85,7 @@ type Handler struct {
 	address    func(*http.Request) string
 	operator   func(*http.Request) bool
 	exports    func(r *http.Request, name string) bool
+	mayName    func(r *http.Request, name string) bool
 	listeners  func(*http.Request) []Listener
 	opens      *limiter
 	messages   *limiter
@@ -117,6 +122,7 @@ func New(o Options) (*Handler, error) {
 		address:    o.ClientAddress,
 		operator:   o.Operator,
 		exports:    o.Exports,
+		mayName:    o.Register,
 		listeners:  o.Listeners,
 		opens:      openLimiter(o.OpenRate, o.OpenBurst),
 		messages:   quota(o.SendRate, o.SendBurst, 1),
@@ -162,6 +168,9 @@ func New(o Options) (*Handler, error) {
 	if h.exports == nil {
 		h.exports = func(*http.Request, string) bool { return true }
 	}
+	if h.mayName == nil {
+		h.mayName = func(*http.Request, string) bool { return false }
+	}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
@@ -189,6 +198,7 @@ func (h *Handler) routes() *mux.Router {
 	h.add(r, h.prefix+"/send/{address:.*}", methods{"POST": h.send})
 	h.add(r, h.prefix+"/call/{address:.*}", methods{"POST": h.call})
 	h.add(r, h.prefix+"/whereis/{name:.*}", page(h.whereis))
+	h.add(r, h.prefix+"/names/{name:.*}", methods{"PUT": h.registerName, "DELETE": h.unregisterName})
 	h.add(r, h.prefix+"/clients", page(h.forOperators(h.clients)))
 	h.add(r, h.prefix+"/clients/{mailbox}", methods{"DELETE": h.forOperators(h.disconnectClient)})
 	h.add(r, h.prefix+"/cluster", page(h.forOperators(h.cluster)))

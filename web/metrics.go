@@ -65,6 +65,7 @@ var numbers = []number{
 	gauge("waiting_bytes", "Bytes of bodies that wait in mailboxes and in queues of processes.", func(r *scrape) int64 { return r.Bytes }),
 	gauge("streams", "Streams that are open.", func(r *scrape) int { return r.streams }),
 	gauge("shards_owned", "Shards of mailboxes that this server owns.", func(r *scrape) int { return r.Shards }),
+	gauge("registered_names", "Registered names that this server keeps.", func(r *scrape) int { return r.Registered }),
 	total("mailboxes_opened", "Mailboxes opened.", func(r *scrape) int64 { return r.Opened }),
 	totalTo("messages_accepted", "mailbox", acceptedHelp, func(r *scrape) int64 { return r.Accepted }),
 	totalTo("messages_accepted", "process", acceptedHelp, func(r *scrape) int64 { return r.Queued }),

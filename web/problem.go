@@ -34,6 +34,7 @@ var kinds = []struct {
 	{server.ErrDisconnected, problem.Disconnected, 0},
 	{server.ErrNotConnected, problem.NotConnected, 0},
 	{server.ErrNotAMailbox, problem.MissingRight, 0},
+	{server.ErrNameTaken, problem.NameTaken, 0},
 	{server.ErrFull, problem.Full, time.Second},
 	{server.ErrUnavailable, problem.Unavailable, 2 * time.Second},
 	{server.ErrMoved, problem.Unavailable, time.Second},

@@ -19,7 +19,8 @@ type listener struct {
 	transport string    // tcp, tls, mtls or unix
 	family    string    // of its addresses: tcp, tcp4 or tcp6; unix
 	url       string
-	exports   exports
+	exports   names // that its clients find; nil: all
+	registers names // that they may register
 }
 
 // listenAll opens every listener of the list. One that fails is reported and skipped; all failing is an error.
@@ -50,18 +51,22 @@ func listen(spec string, configs tlsConfigs) (listener, error) {
 	if err != nil {
 		return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
 	}
-	exported, err := parseExports(query)
+	found, err := parseNames(query, "export")
+	if err != nil {
+		return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
+	}
+	given, err := parseNames(query, "register")
 	if err != nil {
 		return listener{}, fmt.Errorf("--listen %q: %w", spec, err)
 	}
 	l, err := listenAt(spec, u, query, configs)
-	l.exports = exported
+	l.exports, l.registers = found, given
 	return l, err
 }
 
 func listenAt(spec string, u *url.URL, query url.Values, configs tlsConfigs) (listener, error) {
 	if u.Scheme != "unix" && (len(query) > 0 || u.Path != "" && u.Path != "/") {
-		return listener{}, fmt.Errorf("--listen %q: want nothing after %s://HOST:PORT but ?export=NAME,…", spec, u.Scheme)
+		return listener{}, fmt.Errorf("--listen %q: want nothing after %s://HOST:PORT but ?export=NAME,… and register=NAME,…", spec, u.Scheme)
 	}
 	switch u.Scheme {
 	case "tcp", "tcp4", "tcp6":
@@ -107,7 +112,7 @@ func socketMode(u *url.URL, query url.Values) (fs.FileMode, error) {
 	case u.Host != "" || u.Path == "":
 		return 0, errors.New("want an absolute path, such as unix:///run/gb.sock")
 	case len(query) > 1 || len(query) == 1 && len(query["mode"]) != 1:
-		return 0, errors.New("want nothing after the path but ?mode=0660 and export=NAME,…")
+		return 0, errors.New("want nothing after the path but ?mode=0660, export=NAME,… and register=NAME,…")
 	case len(query) == 0:
 		return 0o600, nil
 	}

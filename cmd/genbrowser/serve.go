@@ -22,7 +22,7 @@ import (
 
 // flags are those of every server.
 type flags struct {
-	Listen    []string `help:"Where to listen: ${listeners}. With ?export=ping,shop/* its clients find no other exported names. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"none" placeholder:"URL"`
+	Listen    []string `help:"Where to listen: ${listeners}. With ?export=ping,shop/* its clients find no other names; with ?register=shop/* they may register these. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"none" placeholder:"URL"`
 	Advertise []string `help:"Where discovery says that clients can connect: URLs such as https://gb.example.com, mtls://gb.example.com:8444 or unix:///run/gb.sock; one with no host, such as tls://:8443, is at the host that the client called. Default: where the server listens; empty: nowhere. May be repeated." sep:"," placeholder:"URL"`
 	certificates
 	storage
@@ -57,6 +57,8 @@ type flags struct {
 
 	MailboxesPerClient int `help:"Mailboxes that a client address may have; 0 for no limit."`
 	MonitorsPerClient  int `help:"Monitors and links that a client address may have; 0 for no limit."`
+
+	MaxRegistered int `help:"Names that may be registered at this server." default:"10000"`
 
 	Heartbeat     time.Duration `help:"Sign of life on silent streams." default:"15s"`
 	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
@@ -137,7 +139,7 @@ func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(
 		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient,
 		MailboxesPerClient: f.MailboxesPerClient, MonitorsPerClient: f.MonitorsPerClient,
 		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
-		Listeners: listeners, Exports: mayFind, Logger: log,
+		Listeners: listeners, Exports: mayFind, Register: mayRegister, Logger: log,
 	})
 }
 
@@ -157,7 +159,7 @@ func (f *flags) office(ctx context.Context, log *slog.Logger) (*server.Server, e
 	}
 	o := server.Options{
 		Keys: keys, Snapshot: f.Snapshot, Limits: f.limits(), MaxMailboxes: f.MaxMailboxes, MaxBytes: f.MaxBytes,
-		Queue: f.Queue, Calls: f.Calls, Logger: log,
+		Queue: f.Queue, MaxRegistered: f.MaxRegistered, Calls: f.Calls, Logger: log,
 	}
 	if records != nil {
 		o.Log = records
