@@ -18,6 +18,7 @@ import (
 	"github.com/genbrowser/genbrowser/client"
 	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
@@ -178,13 +179,17 @@ func until(t testing.TB, condition func() bool) {
 }
 
 // durable starts a server whose mailboxes outlive it.
-func durable(t *testing.T, dir string) *site {
+func durable(t *testing.T, dir string, o ...web.Options) *site {
 	t.Helper()
 	log, err := jetstream.Open(limit(t), jetstream.Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return start(t, siteOptions{server: server.Options{Log: log}})
+	site := siteOptions{server: server.Options{Log: log}}
+	if len(o) > 0 {
+		site.web = o[0]
+	}
+	return start(t, site)
 }
 
 // stop ends a durable site, whose directory may be opened again.

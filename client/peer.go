@@ -88,6 +88,7 @@ type Peer struct {
 	monitors map[string]*Monitor
 	links    map[address.Address]link
 	callBase callBase
+	named    registered
 }
 
 // Dial opens a mailbox at the server at endpoint, such as "https://example.com", or takes over that of
@@ -149,6 +150,7 @@ func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*
 		waiting:     make(map[string]chan Message),
 		monitors:    make(map[string]*Monitor),
 		links:       make(map[address.Address]link),
+		named:       registered{turn: make(chan struct{}, 1), names: make(map[string]address.Address)},
 	}
 	box, err := o.open(ctx, c)
 	if err != nil {
@@ -263,6 +265,9 @@ func (p *Peer) set(s Status) {
 func (p *Peer) changed(open bool, err error) {
 	p.mu.Lock()
 	if open {
+		if p.status == Reconnecting {
+			p.healed()
+		}
 		p.set(Open)
 	} else if !final(err) {
 		p.set(Reconnecting)

@@ -9,8 +9,9 @@ import (
 	"github.com/genbrowser/genbrowser/address"
 )
 
-// Whereis returns the address of the process that the server's operator exported under a name: 1 to 128 of
-// A-Z a-z 0-9 . _ ~ : @ / -. If there is none, the error is a [*problem.Problem] of kind NotExported.
+// Whereis returns the address of the process that the server's operator exported under a name, 1 to 128 of
+// A-Z a-z 0-9 . _ ~ : @ / -, or that was registered under it, as by [Peer.Register]. If there is none, the error is a
+// [*problem.Problem] of kind NotExported.
 func (c *Client) Whereis(ctx context.Context, name string) (address.Address, error) {
 	if !address.ValidName(name) {
 		return address.Address{}, fmt.Errorf("client: whereis %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -", name, address.MaxName)
