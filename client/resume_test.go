@@ -218,7 +218,7 @@ func TestPeerResumesOverARestart(t *testing.T) {
 }
 
 func TestResumeRefused(t *testing.T) {
-	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: 20 * time.Millisecond}}})
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: time.Second}}})
 	c := connect(t, s.URL, client.Options{})
 	closed, expired := open(t, c), open(t, c)
 	wantError(t, closed.Close(limit(t)), nil)
