@@ -17,7 +17,8 @@ type Log interface {
 	Renew()
 	// Append stores an entry, of 1 to MaxEntry bytes, after all others, and returns its place. If the answer is
 	// lost it finds out, or tries again, until ctx ends; whether the entry was stored is then unknown, and the
-	// next Append must be of the same entry. [ErrSealed] says that nothing can be appended any more.
+	// next Append must be of the same entry, whose bytes must not change before. Otherwise none are kept. [ErrSealed] says
+	// that nothing can be appended any more.
 	Append(ctx context.Context, entry []byte) (seq uint64, err error)
 	// Seal appends the end of a lane, if the entry last is still its newest one; [ErrNotLast] if not. Sealing
 	// its own lane is how a writer says goodbye.

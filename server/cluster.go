@@ -59,7 +59,7 @@ type cluster struct {
 // joinCluster becomes a node of the cluster. It owns shards after a while.
 func (s *Server) joinCluster(mesh Mesh, name string) error {
 	c := &cluster{
-		server: s, member: s.member, mesh: mesh, name: name, log: s.log, packetSize: mesh.MaxSize() - 16,
+		server: s, member: s.member, mesh: mesh, name: name, log: s.log, packetSize: mesh.MaxSize(),
 		done: make(chan struct{}), stir: make(chan struct{}, 1), outgoing: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	c.suspects = make(map[string]suspect)

@@ -18,7 +18,8 @@ type node struct {
 	cluster *cluster
 
 	mu      sync.Mutex
-	out     [][]byte // packets to send; frames are added to the last one
+	out     [][]byte // packets to send, each behind room for its head; frames are added to the last one
+	spare   []byte   // a packet that was sent, to be used again
 	waiting int      // bytes in out
 	full    bool     // out had no room for a frame
 	gone    bool
@@ -45,8 +46,17 @@ type node struct {
 // ends notice.
 const maxWaiting = 64 << 20
 
-// packetEvery is how long after packets the next ones are sent, at least: what comes meanwhile shares their cost.
-const packetEvery = time.Millisecond
+const (
+	// packetEvery is how long after packets the next ones are sent, at least: what comes meanwhile shares their cost.
+	packetEvery = time.Millisecond
+	// busyPacketEvery is that where the last ones had busyBytes or more: there is much to share it.
+	busyPacketEvery = 3 * time.Millisecond
+	busyBytes       = 8 << 10
+	// packetHead is the room for a packet's head: its kind and number.
+	packetHead = 1 + binary.MaxVarintLen64
+	// maxSpare is how long a packet may be that is kept to be used again.
+	maxSpare = 256 << 10
+)
 
 // callPatience is how long a question to another node may go unanswered. It covers the wait for the log there, which
 // ends after impatience.
@@ -88,33 +98,44 @@ func (c *cluster) keepSending() {
 		case <-c.done:
 			return
 		}
-		c.sendWaiting()
-		time.Sleep(packetEvery)
+		if c.sendWaiting() < busyBytes {
+			time.Sleep(packetEvery)
+		} else {
+			time.Sleep(busyPacketEvery)
+		}
 	}
 }
 
-func (c *cluster) sendWaiting() {
+// sendWaiting returns how many bytes it sent.
+func (c *cluster) sendWaiting() (bytes int) {
 	for _, n := range c.others() {
-		n.sendWaiting()
+		bytes += n.sendWaiting()
 	}
+	return bytes
 }
 
-func (n *node) sendWaiting() {
+func (n *node) sendWaiting() (bytes int) {
 	n.mu.Lock()
-	packets, full := n.out, n.full
+	packets, full, bytes := n.out, n.full, n.waiting
 	n.out, n.waiting, n.full, n.leaving = nil, 0, false, nil
 	n.mu.Unlock()
 	if full {
 		n.cluster.skipPacket(n)
 		n.cut()
 	}
-	for _, frames := range packets {
-		n.cluster.sendPacket(n, frames)
+	for _, packet := range packets {
+		n.cluster.sendPacket(n, packet)
+		if cap(packet) <= maxSpare {
+			n.mu.Lock()
+			n.spare = packet
+			n.mu.Unlock()
+		}
 	}
+	return bytes
 }
 
-// sendPacket sends frames with the packet's number, by which the other end sees that one got lost.
-func (c *cluster) sendPacket(n *node, frames []byte) {
+// sendPacket sends a packet with its number, by which the other end sees that one got lost.
+func (c *cluster) sendPacket(n *node, packet []byte) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
 	select {
@@ -123,8 +144,12 @@ func (c *cluster) sendPacket(n *node, frames []byte) {
 	default:
 	}
 	n.sent++
-	packet := binary.AppendUvarint([]byte{isPacket}, n.sent)
-	if err := c.mesh.Send(n.id, append(packet, frames...)); err != nil {
+	var head [packetHead]byte
+	head[0] = isPacket
+	size := 1 + binary.PutUvarint(head[1:], n.sent)
+	packet = packet[packetHead-size:]
+	copy(packet, head[:size])
+	if err := c.mesh.Send(n.id, packet); err != nil {
 		c.log.Debug("packet lost", "node", n.id, "error", err)
 	}
 }
@@ -153,19 +178,28 @@ func (n *node) sendLocked(put func([]byte) []byte) {
 	}
 	last := len(n.out) - 1
 	if last < 0 {
-		n.out, last = append(n.out, nil), 0
+		n.out, last = append(n.out, n.newPacket()), 0
 	}
 	before := len(n.out[last])
 	n.out[last] = put(n.out[last])
 	n.waiting += len(n.out[last]) - before
-	if before > 0 && len(n.out[last]) > n.cluster.packetSize {
-		n.out = append(n.out, append([]byte(nil), n.out[last][before:]...))
+	if before > packetHead && len(n.out[last]) > n.cluster.packetSize {
+		n.out = append(n.out, append(n.newPacket(), n.out[last][before:]...))
 		n.out[last] = n.out[last][:before]
 	}
 	select {
 	case n.cluster.outgoing <- struct{}{}:
 	default:
 	}
+}
+
+// newPacket returns one that has no frames; mu is held.
+func (n *node) newPacket() []byte {
+	if p := n.spare; p != nil {
+		n.spare = nil
+		return p[:packetHead]
+	}
+	return make([]byte, packetHead, 1<<10)
 }
 
 // ask sends a frame of a kind, with a number by which the answer will be known.

@@ -8,7 +8,7 @@ type Mesh interface {
 	Join(node string, receive func(from string, data []byte)) error
 	// Leave ends that; receive is not called any more once it returns.
 	Leave() error
-	// Send sends to one node, Broadcast to all others, as the node that joined. Neither waits for an answer.
+	// Send sends to one node, Broadcast to all others, as the node that joined. Neither waits for an answer, or keeps data.
 	Send(to string, data []byte) error
 	Broadcast(data []byte) error
 	// MaxSize is how long data may be, in bytes.
