@@ -211,6 +211,7 @@ func TestKeyedSleepersCostNothing(t *testing.T) {
 		for i := range 10_000 {
 			mustPost(t, s, keyedAddress(t, s, "order", fmt.Sprint(i)), "1")
 		}
+		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if got := runtime.NumGoroutine(); got > before {
 			t.Errorf("%d goroutines while idle, %d before", got, before)

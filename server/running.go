@@ -15,7 +15,7 @@ func (p *process) wake() {
 	}
 	p.running = true
 	p.server.processes.running++
-	go p.run()
+	p.server.crew.Go(p.run)
 }
 
 // wakeUp is wake for who holds all.mu only.

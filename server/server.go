@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/crew"
 	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
@@ -52,6 +53,7 @@ type Server struct {
 	member       *member  // of the log; nil: nothing outlives the process
 	cluster      *cluster // nil: this server is alone
 	wheel        *wheel.Wheel
+	crew         crew.Crew // of processes
 	done         chan struct{}
 	background   sync.WaitGroup
 
@@ -196,6 +198,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			}
 		}
 		s.wheel.Close()
+		s.crew.Close()
 	})
 	return err
 }

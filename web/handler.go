@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/rs/cors"
 
+	"github.com/genbrowser/genbrowser/internal/crew"
 	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web/problem"
@@ -105,6 +106,7 @@ type Handler struct {
 	cancel  context.CancelFunc
 	tally   tally
 	streams streams
+	crew    crew.Crew // of streams that wait for their readers
 }
 
 // New returns a handler for everything below the prefix, and for /.well-known/gen-browser, /healthz, /readyz and
@@ -280,5 +282,7 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.cancel()
 	err := h.office.Shutdown(ctx)
-	return errors.Join(err, h.streams.finish(ctx))
+	err = errors.Join(err, h.streams.finish(ctx))
+	h.crew.Close()
+	return err
 }

@@ -115,7 +115,7 @@ func (s *stream) drain() {
 	s.users++
 	rest := s.rest
 	s.rest = nil
-	go func() {
+	s.h.crew.Go(func() {
 		err := s.wire.write(rest, s.h.slow)
 		s.mu.Lock()
 		s.draining = false
@@ -127,5 +127,5 @@ func (s *stream) drain() {
 		}
 		s.mu.Unlock()
 		s.leave()
-	}()
+	})
 }

@@ -37,6 +37,7 @@ var forbidden = []struct{ from, to, reason string }{
 	{"internal/jsonscan", module + "/", "it scans JSON and knows nothing of ours"},
 	{"internal/pack", module + "/", "it packs bytes and knows nothing of ours"},
 	{"internal/wheel", module + "/", "it keeps deadlines and knows nothing of ours"},
+	{"internal/crew", module + "/", "it runs functions and knows nothing of ours"},
 }
 
 // through is what a package may use although it depends on something forbidden itself.
