@@ -35,7 +35,7 @@ func TestCrew(t *testing.T) {
 		<-done
 		expectIdle(t, &c, keep-1) // one was ended
 		time.Sleep(linger / 2)
-		for range 3 {
+		for range 4 {
 			c.Go(func() {})
 			time.Sleep(linger)
 		}
