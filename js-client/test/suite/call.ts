@@ -279,10 +279,10 @@ export function callCases(test: Register): void {
   });
 
   test('replies make room in the mailbox', async t => {
-    const server = await t.serve('--backlog', '8');
+    const server = await t.serve('--backlog', '32'); // of which the last 24 are room for replies while an acknowledgement is under way
     const [caller, callee] = await Promise.all([t.start({}, server), t.start({}, server)]);
     callee.serve(body => body);
-    for (let n = 0; n < 50; n++) equal(await caller.call(callee.address, n), n);
+    for (let n = 0; n < 100; n++) equal(await caller.call(callee.address, n), n);
   });
 
   test('a call that was not answered yet comes again to who resumes', async t => {
