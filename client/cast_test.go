@@ -85,9 +85,33 @@ func TestLostCasts(t *testing.T) {
 	}
 	wantError(t, logs.Cast(limit(t), sleeper.Address(), "secret"), nil)
 	wantError(t, logs.Close(limit(t)), nil) // after the answer
-	if text := logged.String(); !strings.Contains(text, "a cast was lost") || strings.Contains(text, "secret") || strings.Contains(text, sleeper.Address().String()) {
+	if text := logged.String(); !strings.Contains(text, "casts were lost") || strings.Contains(text, "secret") || strings.Contains(text, sleeper.Address().String()) {
 		t.Errorf("logged %s", text)
 	}
+}
+
+// However many are lost, the log is told once a second.
+func TestLostCastsAreLoggedNowAndThen(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		for l, ok := u.next(); ok; l, ok = u.next() {
+			u.answer(l.ID, `"type":"urn:gen-browser:full","status":429,"retryAfter":1`)
+		}
+	}
+	var logged bytes.Buffer
+	playUplink(t, client.DialOptions{Logger: slog.New(slog.NewTextHandler(&logged, nil))}, serve, func(s *uplinkScript) {
+		cast := func(n int) {
+			for range n {
+				wantError(t, s.Cast(s.ctx, s.to, 1), nil)
+			}
+			synctest.Wait()
+		}
+		cast(5)
+		<-time.After(time.Second)
+		cast(3)
+		if text := logged.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "casts=1 ") || !strings.Contains(text, "casts=5 ") {
+			t.Errorf("logged %s", text)
+		}
+	})
 }
 
 // A cast waits for room in the queue, and no longer than its context.

@@ -33,10 +33,13 @@ type DialOptions struct {
 	Calls    int            // how many calls Serve handles at a time; 256
 	OnStatus func(s Status) // told of each change, in their order; it must neither wait nor use the peer
 	// OnLost is told of each message of [Peer.Cast] that was not accepted, or of which nobody knows, and why: what the
-	// server refused is a [*problem.Problem]. It must not wait. Without it, they are logged.
+	// server refused is a [*problem.Problem]. It must not wait. Without it, they are logged, once a second at most.
 	OnLost func(cast Outgoing, err error)
 	Logger *slog.Logger // of what nobody is there to be told: a lost cast, a failed handler, a panic; slog.Default
 }
+
+// logEvery is how often lost casts are logged at most.
+const logEvery = time.Second
 
 // ErrBroken is wrapped by the error of a call that did not wait for its connection to heal, because of
 // DialOptions.FailFast. The callee may have handled it or not.
@@ -88,6 +91,8 @@ type Peer struct {
 	monitors map[string]*Monitor
 	links    map[address.Address]link
 	callBase callBase
+	casts    int       // that were lost since logged
+	logged   time.Time // when such were logged
 	named    registered
 }
 
@@ -300,8 +305,17 @@ func (p *Peer) Cast(ctx context.Context, to address.Address, body any) error {
 func (p *Peer) lost(l *letter, err error) {
 	if p.onLost != nil {
 		p.onLost(Outgoing{To: l.to, Body: l.body}, err)
-	} else {
-		p.log.Warn("a cast was lost", "error", err)
+		return
+	}
+	p.mu.Lock()
+	p.casts++
+	casts, due := p.casts, time.Since(p.logged) >= logEvery
+	if due {
+		p.casts, p.logged = 0, time.Now()
+	}
+	p.mu.Unlock()
+	if due {
+		p.log.Warn("casts were lost", "casts", casts, "error", err)
 	}
 }
 
