@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -212,7 +213,9 @@ func TestSendManyThatBreaks(t *testing.T) {
 				}
 				last = err
 			}
-			if answers != test.answered || !errors.Is(last, client.ErrUnanswered) || test.also != nil && !errors.Is(last, test.also) {
+			// where the test's server closes with bytes unread, its system may say reset instead of the end
+			also := test.also == nil || errors.Is(last, test.also) || test.also == io.ErrUnexpectedEOF && errors.Is(last, syscall.ECONNRESET)
+			if answers != test.answered || !errors.Is(last, client.ErrUnanswered) || !also {
 				t.Errorf("%d answers, then %v; want %d, then %v", answers, last, test.answered, client.ErrUnanswered)
 			}
 			if want := fmt.Sprintf("message %d:", test.answered); !strings.Contains(last.Error(), want) {
