@@ -108,9 +108,13 @@ func (l *traffic) send(s int) {
 	for turn := s; ; turn++ {
 		i := turn % len(l.mailboxes)
 		n := l.sent[s][i] + 1
-		for !l.sendOnce(c, s, i, n) {
+		for {
+			taken, answer := l.sendOnce(c, s, i, n)
+			if taken {
+				break
+			}
 			if time.Since(last) > time.Minute {
-				l.t.Errorf("sender %d got no 202 for a minute", s)
+				l.t.Errorf("sender %d got no 202 for a minute; message %d to mailbox %d: %s", s, n, i, answer)
 				return
 			}
 		}
@@ -127,7 +131,7 @@ func (l *traffic) send(s int) {
 	}
 }
 
-func (l *traffic) sendOnce(c *http.Client, s, i, n int) bool {
+func (l *traffic) sendOnce(c *http.Client, s, i, n int) (taken bool, answer string) {
 	text, _ := json.Marshal(body{s, n})
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -145,7 +149,7 @@ func (l *traffic) sendOnce(c *http.Client, s, i, n int) bool {
 		}
 	case a.status == 202:
 		l.accepted.Add(1)
-		return true
+		return true, ""
 	case a.status == 503 || a.status == 429:
 		seconds, err := strconv.Atoi(a.retry)
 		if err != nil || seconds < 1 {
@@ -157,7 +161,7 @@ func (l *traffic) sendOnce(c *http.Client, s, i, n int) bool {
 	}
 	l.refused.Add(1)
 	time.Sleep(pause)
-	return false
+	return false, fmt.Sprintf("%d %s, %v", a.status, a.body, err)
 }
 
 // more waits until the load got n more messages through, to their readers.

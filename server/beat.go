@@ -97,14 +97,18 @@ func (c *cluster) takeBeat(from string, text []byte) {
 	if skew := b.Clock.Sub(c.server.clock.now()).Abs(); skew > maxSkew && n.beat.Clock.IsZero() {
 		c.log.Warn("clocks are apart; messages with a time to live may end early or late", "node", b.Name, "by", skew)
 	}
-	if c.noteBeat(n, b) {
+	first, moved := c.noteBeat(n, b)
+	if first {
 		n.tellWatches()
 		n.tellNames()
 	}
+	if moved {
+		n.endReadersBut(b.Shards)
+	}
 }
 
-// noteBeat reports whether it is the first one of the node.
-func (c *cluster) noteBeat(n *node, b beat) (first bool) {
+// noteBeat reports whether it is the first one of the node, and whether that owns other shards than before.
+func (c *cluster) noteBeat(n *node, b beat) (first, moved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !b.Full {
@@ -112,13 +116,13 @@ func (c *cluster) noteBeat(n *node, b beat) (first bool) {
 	}
 	n.toldNames = n.toldNames || b.Full
 	first = n.beat.Clock.IsZero()
-	same := slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since }) &&
-		slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
+	moved = !slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since })
+	same := !moved && slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
 	n.beat, n.heard = b, time.Now()
 	if !same {
 		c.reroute()
 	}
-	return first
+	return first, moved
 }
 
 // dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.

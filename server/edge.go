@@ -193,6 +193,7 @@ func (e *edge) close() {
 type farSubscription struct {
 	node   *node
 	number uint64
+	shard  uint8 // of the mailbox
 	reader Reader
 
 	mu    sync.Mutex
@@ -210,7 +211,7 @@ type farItem struct {
 
 // subscribe begins to read a mailbox of the node.
 func (n *node) subscribe(how Subscribing, sub *Subscription) error {
-	f := &farSubscription{node: n, reader: sub.reader}
+	f := &farSubscription{node: n, shard: shardOf(sub.id), reader: sub.reader}
 	n.mu.Lock()
 	n.newest++
 	f.number = n.newest

@@ -270,12 +270,29 @@ func (n *node) endCall(number uint64, answer []byte, err error) {
 
 // endReaders ends the readers here of mailboxes there.
 func (n *node) endReaders(why error) {
-	n.mu.Lock()
-	far := slices.Collect(maps.Values(n.far))
-	n.mu.Unlock()
-	for _, f := range far {
+	for _, f := range n.farSubscriptions() {
 		f.end(why)
 	}
+}
+
+// endReadersBut ends those of mailboxes that the node does not own. It has told them itself, unless it heard nothing of
+// this node any more, and gave it up before it lost them.
+func (n *node) endReadersBut(owned []ownedShard) {
+	var keep [shardCount]bool
+	for _, o := range owned {
+		keep[o.Shard%shardCount] = true
+	}
+	for _, f := range n.farSubscriptions() {
+		if !keep[f.shard] {
+			f.end(ErrMoved)
+		}
+	}
+}
+
+func (n *node) farSubscriptions() []*farSubscription {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.far))
 }
 
 // cut ends all that is between this node and n: what was asked, and who reads. Something got lost on the way, or n

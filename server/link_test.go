@@ -190,6 +190,42 @@ func TestUnanswered(t *testing.T) {
 	await(t, 5*time.Second, "the other node answers again", func() bool { _, err := b.Describe(g); return err == nil })
 }
 
+// TestDeafOwner: a node that hears nothing any more goes on telling the others that it lives, and can't tell the readers
+// of its mailboxes on nodes that it has given up. They are sent away all the same.
+func TestDeafOwner(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 2, Options{})
+	a, b := nodes[0], nodes[1]
+	m := farMailbox(t, a, b)
+	sub, r := subscribe(t, b.Server, m, Subscribing{})
+	mustPost(t, b.Server, m.Address, "1")
+	collect(t, sub, r, 1)
+
+	before := a.id()
+	all := func(string, []byte) bool { return true }
+	a.mesh.deaf.Store(&all)
+	a.deaf.append.Store(true)
+	t.Cleanup(func() { a.appear(t) })
+	select {
+	case why := <-r.ended:
+		if !errors.Is(why, ErrMoved) {
+			t.Errorf("the reader was ended with %v, want ErrMoved", why)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the reader was not ended")
+	}
+	if !b.cluster.knows(before) {
+		t.Error("the deaf node was not heard to the end")
+	}
+	sub.Close()
+	await(t, 10*time.Second, "the mailbox is elsewhere", func() bool { return post(b.Server, m.Address, "2") == nil })
+	sub, r = subscribe(t, b.Server, m, Subscribing{})
+	if got := collect(t, sub, r, 2); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("read %v, want 1 and 2", got)
+	}
+	sub.Close()
+}
+
 // TestShardGone: a post that reaches a node which has just lost the shard was not taken, and its sender is told so.
 func TestShardGone(t *testing.T) {
 	t.Parallel()
