@@ -17,8 +17,13 @@ import (
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
-// lineOverhead is how much longer than its body a line may be.
-const lineOverhead = 4 << 10
+const (
+	// lineOverhead is how much longer than its body a line may be.
+	lineOverhead = 4 << 10
+	// bodyGrace is how long a body of known length, which is likely to be under way, may take to come when the server
+	// shuts down.
+	bodyGrace = 500 * time.Millisecond
+)
 
 // sendMany takes a message a line and answers each with a line, in order and as they come, for as long as the
 // sender keeps the request open.
@@ -38,14 +43,18 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
-	if r.ProtoMajor == 1 && r.ContentLength < 0 {
-		w.Header().Set("Connection", "close") // or what a shutdown leaves unread would be taken for a request
+	endless, grace := r.ContentLength < 0, bodyGrace
+	if endless {
+		grace = 0
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // or what a shutdown leaves unread would be taken for a request
+		}
 	}
 
 	// a sender that holds its request open must not hold up a shutdown
 	ended := make(chan struct{})
 	stop := context.AfterFunc(h.ctx, func() {
-		rc.SetReadDeadline(time.Now())
+		rc.SetReadDeadline(time.Now().Add(grace))
 		close(ended)
 	})
 	defer func() {
@@ -61,8 +70,10 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	if h.messages != nil || h.bytes != nil || h.monitors != nil {
 		u.client = h.address(r)
 	}
-	u.endless, u.maxLine = r.ContentLength < 0, h.office.Limits().Body+lineOverhead
-	u.run()
+	u.endless, u.maxLine = endless, h.office.Limits().Body+lineOverhead
+	if err := u.run(); err != nil && !endless {
+		panic(http.ErrAbortHandler) // for the same reason: net/http would go on with this connection
+	}
 }
 
 func ndjsonType(typ string) bool {
@@ -91,6 +102,8 @@ type upload struct {
 	answers *answers        // to be written
 }
 
+var errTakesNothing = errors.New("web: the sender takes no answers")
+
 // taken is a line that has its place, or was refused.
 type taken struct {
 	id     string
@@ -115,8 +128,9 @@ func (u *upload) release() {
 	uploads.Put(u)
 }
 
-// run reads until the body ends, and settles what is done before each read that may have to wait.
-func (u *upload) run() {
+// run reads until the body ends, and settles what is done before each read that may have to wait. It returns why the
+// body was not read to its end.
+func (u *upload) run() error {
 	for {
 		err := u.read()
 		u.lines()
@@ -126,10 +140,13 @@ func (u *upload) run() {
 		u.settle()
 		if err != nil {
 			u.answers.writeAll()
-			return
+			if err == io.EOF {
+				return nil
+			}
+			return err
 		}
 		if !u.answers.settled(u.endless) {
-			return
+			return errTakesNothing
 		}
 	}
 }

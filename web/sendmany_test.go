@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -366,6 +368,70 @@ func TestSendManyEndlessWhileShuttingDown(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 503 ") {
 		t.Errorf("%.40q, %v; want 503 and the end", all, err)
 	}
+}
+
+// One that said how long it is, and is under way when the server shuts down, may come to its end: its lines are answered.
+func TestSendManyCountedAtShutdown(t *testing.T) {
+	for _, kind := range []string{"http/1.1", "unhijackable", "fast"} {
+		t.Run(kind, func(t *testing.T) {
+			s := serve(t, setup{kind: kind})
+			c, line := s.counted("")
+			if err := s.gb.Shutdown(ctx); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprint(c, line, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			all, err := io.ReadAll(c)
+			answers := regexp.MustCompile(`(?m)^HTTP/1.1 \d+|"status":\d+|^0\r$`).FindAllString(string(all), -1)
+			want := []string{"HTTP/1.1 200", `"status":202`, `"status":503`, "0\r", "HTTP/1.1 200"}
+			if err != nil || !slices.Equal(answers, want) {
+				t.Errorf("%q, %v: %q; want %q", answers, err, all, want)
+			}
+		})
+	}
+}
+
+// What is left of such a request when its time is over, be it that it looks like another one, is not taken for one.
+func TestSendManyCutIsNoRequest(t *testing.T) {
+	for _, kind := range []string{"http/1.1", "unhijackable", "fast"} {
+		t.Run(kind, func(t *testing.T) {
+			s := serve(t, setup{kind: kind})
+			smuggled := "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+			c, _ := s.counted(smuggled)
+			if err := s.gb.Shutdown(ctx); err != nil {
+				t.Fatal(err)
+			}
+			r := bufio.NewReader(c)
+			answer := ""
+			for !strings.HasPrefix(answer, `{"status":202}`) {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					t.Fatalf("%q, %v; want the answer to the line that was taken", answer, err)
+				}
+				answer = line
+			}
+			fmt.Fprint(c, smuggled)
+			rest, _ := io.ReadAll(r) // the connection may be reset
+			if bytes.Contains(rest, []byte("HTTP/1.1")) || bytes.Contains(rest, []byte("0\r\n\r\n")) {
+				t.Errorf("%q after an answer that was cut; want the end of the connection, and not of the answer", rest)
+			}
+		})
+	}
+}
+
+// counted begins a request whose length is that of two messages, or of one and of what is given instead of the second,
+// which it returns once the first one was taken.
+func (s *site) counted(instead string) (c net.Conn, rest string) {
+	s.t.Helper()
+	o := s.open()
+	first := fmt.Sprintf(`{"to":"%s","body":1}`+"\n", o.Address)
+	if rest = instead; rest == "" {
+		rest = first
+	}
+	c = s.dial()
+	c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s", len(first)+len(rest), first)
+	until(s.t, "the first line is taken", func() bool { return s.office.Stats().Bytes > 0 })
+	return c, rest
 }
 
 // FuzzParseLine compares the parser with encoding/json, which is told to be as strict.
