@@ -66,6 +66,51 @@ func expectCall(t *testing.T, s *Server, to address.Address, body any, want stri
 	}
 }
 
+// bereft is a service that links with mailboxes, and ends with them.
+type bereft struct {
+	with  []address.Address
+	began chan struct{}
+}
+
+func (b *bereft) Init(c *Context) (err error) {
+	b.began <- struct{}{}
+	for _, a := range b.with {
+		if _, e := c.Link(a); e != nil {
+			err = e
+		}
+	}
+	return err
+}
+func (b *bereft) Call(*Context, Message) (any, error) { return nil, nil }
+func (b *bereft) Cast(*Context, Message) error        { return nil }
+
+// A keyed process that links with what is gone does not begin again with what an earlier one is told of that.
+func TestKeyedLinkedWithTheGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		var gone []address.Address
+		for range 2 {
+			m := open(t, s)
+			if err := s.Close(grant(t, s, m.Key.Reveal())); err != nil {
+				t.Fatal(err)
+			}
+			gone = append(gone, m.Address)
+		}
+		began := make(chan struct{}, 100)
+		if err := s.Keyed("order", func(string) Service { return &bereft{gone, began} }, KeyedOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		to := keyedAddress(t, s, "order", "42")
+		for i := range 3 {
+			mustPost(t, s, to, "1")
+			<-time.After(10 * time.Minute)
+			if len(began) != i+1 {
+				t.Errorf("after message %d it has begun %d times", i+1, len(began))
+			}
+		}
+	})
+}
+
 // A keyed process starts with its first message, keeps its state while there are more, and ends when it was idle.
 func TestKeyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -61,10 +61,11 @@ func (s *Server) clientOf(id string) address.Address {
 	return s.Address(of)
 }
 
-// beginsWith reports whether a process begins with a message. One that is a client's does not with what an earlier
-// incarnation was yet to be told, such as that the client is gone: it would for ever.
+// beginsWith reports whether a process begins with a message. A keyed one does not with what an earlier incarnation was
+// yet to be told, such as that somebody it was linked with is gone: one that links with them again would begin and end
+// for ever.
 func (p *process) beginsWith(m *Message) bool {
-	return p.keyed == nil || p.keyed.linked == nil || m.Kind == mailbox.KindCall || m.Kind == mailbox.KindMessage && m.timer == nil
+	return p.keyed == nil || m.Kind == mailbox.KindCall || m.Kind == mailbox.KindMessage && m.timer == nil
 }
 
 // companion links a process that is a client's with its mailbox.
