@@ -24,6 +24,8 @@ const (
 	MaxName = 128
 
 	maxToken = (MaxText - len(addressPrefix)) * 3 / 4
+	// usualText is room for the text of a capability without many caveats.
+	usualText = 96
 )
 
 // Kind says what a capability's target is.
@@ -208,7 +210,7 @@ func (t *token) text() string {
 	if t.rights&ownerRights != 0 {
 		prefix = keyPrefix
 	}
-	var room [MaxText]byte
+	var room [usualText]byte
 	return string(base64url.AppendEncode(append(room[:0], prefix...), t.raw[:t.size]))
 }
 

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bufio"
+	crand "crypto/rand"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -74,9 +76,14 @@ func (s *Server) shardForNew() (*shard, error) {
 	return nil, errElsewhere
 }
 
+// randomBytes reads the system's randomness for several ids at once.
+var randomBytes = sync.Pool{New: func() any { return bufio.NewReaderSize(crand.Reader, 256) }}
+
 // newID returns a random id of the shard.
 func (sh *shard) newID() uuid.UUID {
-	id := uuid.New()
+	r := randomBytes.Get().(*bufio.Reader)
+	defer randomBytes.Put(r)
+	id := uuid.Must(uuid.NewRandomFromReader(r))
 	id[15] = id[15]&^(shardCount-1) | sh.number
 	return id
 }
