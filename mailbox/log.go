@@ -25,9 +25,9 @@ type Log interface {
 	Seal(ctx context.Context, lane string, last uint64) error
 	// Lanes returns the newest entry of each lane that is not sealed, its data left out.
 	Lanes(ctx context.Context) ([]Entry, error)
-	// Read calls f with every entry that was stored before Read began, oldest first, until f returns an error,
-	// which it returns. Data is f's to keep.
-	Read(ctx context.Context, f func(Entry) error) error
+	// Read calls f with every entry from a place on, 0 for all, that was stored before Read began, oldest first, until f
+	// returns an error, which it returns. Data is f's to keep.
+	Read(ctx context.Context, from uint64, f func(Entry) error) error
 	// Trim forgets the entries before seq.
 	Trim(ctx context.Context, seq uint64) error
 	// Stats tells how much is kept.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Replayed is what [Replay] saw.
+// Replayed is what a [Replay] saw.
 type Replayed struct {
 	Entries, Records, Bytes uint64
 	First, Last             uint64    // places of the oldest and the newest entry; 0 for none
@@ -23,29 +23,50 @@ type Origin struct {
 	Clock time.Time // of its entry; of a Sealed record, of the lane's newest entry, zero if none was seen
 }
 
-// Replay reads a log from its beginning and calls f with each record, and with a Sealed one for each end of a lane.
-// It sees to it that every entry is whole and that none is missing after the place that the log was trimmed to. If
-// not, the error is an [ErrDamaged] that names the entry, or [ErrTrimmed] if the log was trimmed meanwhile. A mailbox
-// whose writer ended while it restated it is not restated: f gets a Restated record and its Kept ones together, or none.
-func Replay(ctx context.Context, log Log, f func(*Record, *Origin) error) (Replayed, error) {
-	r := replaying{f: f, lanes: make(map[string]laneEnd), restating: make(map[[16]byte]*restating)}
-	err := log.Read(ctx, r.entry)
+// Replay reads a log from its beginning, and reads on. It sees to it that every entry is whole and that none is missing
+// after the place that the log was trimmed to. Make one with [NewReplay].
+type Replay struct {
+	log       Log
+	f         func(*Record, *Origin) error
+	seen      Replayed
+	skipped   uint64 // if the log was trimmed up to behind here, an entry was not seen; 0: it can't be
+	lanes     map[string]laneEnd
+	restating map[[16]byte]*restating
+}
+
+// NewReplay returns one that calls f with each record, and with a Sealed one for each end of a lane. A mailbox whose
+// writer ended while it restated it is not restated: f gets a Restated record and its Kept ones together, or none.
+func NewReplay(log Log, f func(*Record, *Origin) error) *Replay {
+	return &Replay{log: log, f: f, lanes: make(map[string]laneEnd), restating: make(map[[16]byte]*restating)}
+}
+
+// Seen returns what was read so far.
+func (r *Replay) Seen() Replayed { return r.seen }
+
+// Read reads what was stored since the last Read, up to when this one began. If the log is damaged, the error is an
+// [ErrDamaged] that names the entry; if it was trimmed where it was not read yet, [ErrTrimmed]. After an error only a
+// new Replay can tell what is in the log.
+func (r *Replay) Read(ctx context.Context) error {
+	from := uint64(0)
+	if r.seen.Last > 0 {
+		from = r.seen.Last + 1
+	}
+	r.skipped = from
+	err := r.log.Read(ctx, from, r.entry)
 	if err == nil && r.seen.First > max(r.seen.Floor, 1) {
 		err = fmt.Errorf("%w: it begins with entry %d; entries from %d on are missing", ErrDamaged, r.seen.First, max(r.seen.Floor, 1))
 	}
 	if errors.Is(err, ErrDamaged) {
-		if now, err := log.Stats(ctx); err == nil && now.First > r.seen.First {
-			return r.seen, ErrTrimmed
-		}
+		r.skipped = r.seen.First
 	}
-	return r.seen, err
-}
-
-type replaying struct {
-	f         func(*Record, *Origin) error
-	seen      Replayed
-	lanes     map[string]laneEnd
-	restating map[[16]byte]*restating
+	if r.skipped == 0 || err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	now, failed := r.log.Stats(ctx)
+	if failed == nil && now.First > r.skipped {
+		return ErrTrimmed
+	}
+	return errors.Join(err, failed)
 }
 
 // restating is a Restated record, and as many of its Kept ones as were read.
@@ -60,7 +81,7 @@ type laneEnd struct {
 	clock time.Time
 }
 
-func (r *replaying) entry(e Entry) error {
+func (r *Replay) entry(e Entry) error {
 	if r.seen.First == 0 {
 		r.seen.First = e.Seq
 	}
@@ -92,7 +113,7 @@ func (r *replaying) entry(e Entry) error {
 }
 
 // follows checks that the lane's entry before e is the one that e says it is.
-func (r *replaying) follows(e *Entry, prev uint64, clock time.Time) error {
+func (r *Replay) follows(e *Entry, prev uint64, clock time.Time) error {
 	before, seen := r.lanes[e.Lane]
 	if prev != before.seq && (seen || prev >= r.seen.First) {
 		return fmt.Errorf("%w: it follows entry %d, which is missing", ErrDamaged, prev)
@@ -101,12 +122,15 @@ func (r *replaying) follows(e *Entry, prev uint64, clock time.Time) error {
 	if r.seen.Last != 0 && e.Seq > r.seen.Last+2 {
 		return fmt.Errorf("%w: entries %d to %d are missing", ErrDamaged, r.seen.Last+1, e.Seq-1)
 	}
+	if r.seen.Last != 0 && e.Seq == r.seen.Last+2 {
+		r.skipped = r.seen.Last + 1
+	}
 	r.lanes[e.Lane] = laneEnd{e.Seq, clock}
 	r.seen.Last = e.Seq
 	return nil
 }
 
-func (r *replaying) records(records []byte, origin *Origin) error {
+func (r *Replay) records(records []byte, origin *Origin) error {
 	for len(records) > 0 {
 		record, rest, err := ParseRecord(records)
 		if err == nil {
@@ -121,7 +145,7 @@ func (r *replaying) records(records []byte, origin *Origin) error {
 	return nil
 }
 
-func (r *replaying) record(record *Record, origin *Origin) error {
+func (r *Replay) record(record *Record, origin *Origin) error {
 	switch record.Type {
 	case Restated:
 		r.restating[record.Mailbox] = &restating{origin: *origin}

@@ -51,8 +51,11 @@ func (l *memLog) Trim(_ context.Context, seq uint64) error {
 	return nil
 }
 
-func (l *memLog) Read(ctx context.Context, f func(Entry) error) error {
+func (l *memLog) Read(ctx context.Context, from uint64, f func(Entry) error) error {
 	for _, e := range l.entries {
+		if e.Seq < from {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -90,7 +93,7 @@ func (l *lane) putBytes(entry []byte) {
 // replay returns the acknowledged messages of a log as a text, each with the second of its time.
 func replay(log *memLog) (string, Replayed, error) {
 	var got []string
-	seen, err := Replay(context.Background(), log, func(r *Record, o *Origin) error {
+	r := NewReplay(log, func(r *Record, o *Origin) error {
 		if r.Type == Sealed {
 			got = append(got, "sealed "+o.Lane)
 			return nil
@@ -98,7 +101,8 @@ func replay(log *memLog) (string, Replayed, error) {
 		got = append(got, fmt.Sprintf("%d@%d", r.Seq, o.Clock.Unix()-start.Unix()))
 		return nil
 	})
-	return strings.Join(got, " "), seen, err
+	err := r.Read(context.Background())
+	return strings.Join(got, " "), r.Seen(), err
 }
 
 func TestReplayLanes(t *testing.T) {
@@ -236,21 +240,23 @@ func TestReplayEnds(t *testing.T) {
 	a.put(2, 3, 4)
 	a.put(5)
 	enough := errors.New("enough")
-	seen, err := Replay(context.Background(), log, func(r *Record, _ *Origin) error {
+	replay := NewReplay(log, func(r *Record, _ *Origin) error {
 		if r.Seq == 3 {
 			return enough
 		}
 		return nil
 	})
+	err := replay.Read(context.Background())
+	seen := replay.Seen()
 	if !errors.Is(err, enough) || !strings.Contains(err.Error(), "entry 2") || seen.Records != 2 {
 		t.Errorf("Replay = %+v, %v; want the error of entry 2 after 2 records", seen, err)
 	}
 
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err = Replay(ctx, log, func(r *Record, _ *Origin) error {
+	err = NewReplay(log, func(r *Record, _ *Origin) error {
 		cancel()
 		return nil
-	})
+	}).Read(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Replay = %v, want context.Canceled", err)
 	}
@@ -283,6 +289,16 @@ func TestReplayRestated(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := &memLog{}
+			var got, onAndOn []string
+			note := func(to *[]string) func(*Record, *Origin) error {
+				return func(r *Record, o *Origin) error {
+					if r.Type != Sealed {
+						*to = append(*to, fmt.Sprintf("%d:%d@%d", r.Mailbox[0], r.Type, o.Clock.Unix()-start.Unix()))
+					}
+					return nil
+				}
+			}
+			on := NewReplay(log, note(&onAndOn))
 			l := &lane{log: log, name: "a"}
 			for i, records := range test.entries {
 				if i > 0 && i == test.seal {
@@ -294,17 +310,62 @@ func TestReplayRestated(t *testing.T) {
 					entry = r.AppendTo(entry)
 				}
 				l.putBytes(entry)
-			}
-			var got []string
-			_, err := Replay(context.Background(), log, func(r *Record, o *Origin) error {
-				if r.Type != Sealed {
-					got = append(got, fmt.Sprintf("%d:%d@%d", r.Mailbox[0], r.Type, o.Clock.Unix()-start.Unix()))
+				if err := on.Read(context.Background()); err != nil {
+					t.Fatal(err)
 				}
-				return nil
-			})
+			}
+			err := NewReplay(log, note(&got)).Read(context.Background())
+			if !slices.Equal(got, onAndOn) {
+				t.Errorf("read entry by entry it is %q", onAndOn)
+			}
 			if got := strings.Join(got, " "); got != test.want || err != nil {
 				t.Errorf("Replay = %q, %v; want %q", got, err, test.want)
 			}
 		})
+	}
+}
+
+// TestReplayTrimmedBetween: what was trimmed between two reads, be it one entry, makes reading on impossible, and not damaged.
+func TestReplayTrimmedBetween(t *testing.T) {
+	for _, trimmed := range []uint64{2, 3, 4, 5} {
+		log := &memLog{}
+		l := &lane{log: log, name: "a"}
+		l.put(1)
+		l.put(2)
+		r := NewReplay(log, func(*Record, *Origin) error { return nil })
+		if err := r.Read(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		l.put(3)
+		l.floor = trimmed
+		l.put(4)
+		l.put(5)
+		log.Trim(context.Background(), trimmed)
+		var want error
+		if trimmed > 3 {
+			want = ErrTrimmed
+		}
+		if err := r.Read(context.Background()); !errors.Is(err, want) {
+			t.Errorf("trimmed up to %d: Read = %v, want %v", trimmed, err, want)
+		}
+		if seen := r.Seen(); want == nil && (seen.Last != 5 || seen.Records != 5) {
+			t.Errorf("trimmed up to %d: it has seen %+v", trimmed, seen)
+		}
+	}
+}
+
+// TestReplayNothingNew: reading on where nothing was added sees nothing, and sees what is added later.
+func TestReplayNothingNew(t *testing.T) {
+	log := &memLog{}
+	records := 0
+	r := NewReplay(log, func(*Record, *Origin) error { records++; return nil })
+	l := &lane{log: log, name: "a"}
+	for want := range 3 {
+		for range 2 {
+			if err := r.Read(context.Background()); err != nil || records != want || r.Seen().Last != uint64(want) {
+				t.Errorf("Read = %v, %d records, %+v; want %d", err, records, r.Seen(), want)
+			}
+		}
+		l.put(uint64(want) + 1)
 	}
 }

@@ -15,6 +15,7 @@ type beat struct {
 	Full      bool              `json:"full,omitempty"` // Processes and Exported are meant
 	Processes []string          `json:"processes,omitempty"`
 	Exported  []string          `json:"exported,omitempty"`
+	Warm      []uint8           `json:"warm,omitempty"`    // shards that it does not own, and knows what is in them
 	Yields    bool              `json:"yields,omitempty"`  // it wants no shards any more
 	Leaving   bool              `json:"leaving,omitempty"` // it is gone
 	Mailboxes int64             `json:"mailboxes"`
@@ -60,7 +61,7 @@ func (c *cluster) sendBeat(full, leaving bool) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
 	c.mu.Lock()
-	b.Yields = c.yields
+	b.Yields, b.Warm = c.yields, c.warm
 	for id, n := range c.nodes {
 		if n.sent > 0 {
 			b.Sent[id] = n.sent
@@ -117,7 +118,7 @@ func (c *cluster) noteBeat(n *node, b beat) (first, moved bool) {
 	n.toldNames = n.toldNames || b.Full
 	first = n.beat.Clock.IsZero()
 	moved = !slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since })
-	same := !moved && slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
+	same := !moved && b.Yields == n.beat.Yields && slices.Equal(b.Warm, n.beat.Warm) && slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
 	n.beat, n.heard = b, time.Now()
 	if !same {
 		c.reroute()

@@ -49,7 +49,8 @@ type cluster struct {
 	nodes   map[string]*node
 	changed chan struct{} // closed when routes do
 	left    bool
-	yields  bool // this node is about to leave, and owns nothing any more
+	yields  bool    // this node is about to leave, and wants no shards
+	warm    []uint8 // shards of others whose content this node knows
 
 	paused bool // readers were sent away because nothing can be stored; keepBeating's
 
@@ -80,9 +81,10 @@ func (c *cluster) join() error {
 	c.mu.Lock()
 	c.nodes = make(map[string]*node)
 	c.self = c.member.log.Lane()
+	c.warm = nil
 	c.mu.Unlock()
 	c.routes.Store(&routes{})
-	c.joined = time.Now()
+	c.joined, c.known = time.Now(), nil
 	c.asked = [shardCount]bool{}
 	j := c.member.begin(lease)
 	j.renew(0)
@@ -166,12 +168,13 @@ func (c *cluster) drop(n *node) {
 	n.giveUp()
 }
 
-// yield hands all shards over, and sends the readers of other nodes' mailboxes away.
+// yield hands all shards over, once others know what is in them, and sends the readers of other nodes' mailboxes away.
 func (c *cluster) yield(ctx context.Context) error {
 	c.mu.Lock()
 	c.yields = true
 	c.mu.Unlock()
 	c.sendBeat(false, false)
+	c.awaitHeirs(ctx)
 	c.owning.Lock() // what govern claims at this moment is released too
 	defer c.owning.Unlock()
 	err := c.member.release(ctx, c.member.owned())

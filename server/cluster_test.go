@@ -162,13 +162,13 @@ type deafLog struct {
 	reading      chan struct{} // gets one for each Read that hears nothing
 }
 
-func (l *deafLog) Read(ctx context.Context, f func(mailbox.Entry) error) error {
+func (l *deafLog) Read(ctx context.Context, from uint64, f func(mailbox.Entry) error) error {
 	if l.read.Load() {
 		l.reading <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return l.Log.Read(ctx, f)
+	return l.Log.Read(ctx, from, f)
 }
 
 func (l *deafLog) Append(ctx context.Context, entry []byte) (uint64, error) {
@@ -323,7 +323,7 @@ func TestOneClaimWins(t *testing.T) {
 	for i, m := range members {
 		claiming.Go(func() {
 			for part := range slices.Chunk(all, 8) {
-				got, err := m.claim(ctx, part)
+				got, err := m.claim(ctx, part, nil)
 				if err != nil {
 					t.Errorf("claim: %v", err)
 				}

@@ -19,6 +19,7 @@ type governing struct {
 	owning   sync.Mutex                         // held while shards change hands
 	asked    [shardCount]bool                   // shards that were claimed by an entry whose fate is not known: they may be this node's
 	claiming atomic.Pointer[context.CancelFunc] // ends the newest claim, if it is still under way
+	known    *history                           // of shards that should be this node's and are not yet
 	lost     map[string]time.Time               // nodes that are gone, since when, whose processes' watches or whose names nobody has taken over
 }
 
@@ -81,6 +82,12 @@ func (c *cluster) step() error {
 		clear(c.suspects)
 	}
 	should := assign(c.live())
+	if c.yielding() {
+		return nil
+	}
+	if err := c.warmUp(should); err != nil {
+		return err
+	}
 	c.owning.Lock()
 	defer c.owning.Unlock()
 	if c.yielding() {
@@ -149,13 +156,16 @@ func (c *cluster) live() []string {
 	defer c.mu.Unlock()
 	ids := []string{c.self}
 	for id, n := range c.nodes {
-		if !n.beat.Clock.IsZero() && !n.beat.Stalled && !n.beat.Yields {
+		if n.canOwn() {
 			ids = append(ids, id)
 		}
 	}
 	slices.Sort(ids)
 	return ids
 }
+
+// canOwn reports whether the node can own shards; the cluster's mu is held.
+func (n *node) canOwn() bool { return !n.beat.Clock.IsZero() && !n.beat.Stalled && !n.beat.Yields }
 
 // missing returns the shards that nobody owns.
 func (c *cluster) missing() (missing []uint8) {
@@ -205,7 +215,8 @@ func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error
 	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
 	defer cancel()
 	c.claiming.Store(&cancel)
-	won, err := c.member.claim(ctx, mine)
+	won, err := c.member.claim(ctx, mine, c.known)
+	c.known = nil // it is in use, or damaged
 	if err == nil {
 		c.ask(mine, false)
 	}
@@ -271,7 +282,7 @@ func (c *cluster) hears(id string) bool {
 func (c *cluster) handOver(should [shardCount]string) error {
 	var away []uint8
 	for _, i := range c.member.owned() {
-		if id := should[i]; id != c.self && c.isSettled(id) {
+		if id := should[i]; id != c.self && c.isSettled(id) && c.isWarm(id, i) {
 			away = append(away, i)
 		}
 	}

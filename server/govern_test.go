@@ -138,7 +138,7 @@ func TestSnapshotWhileShardsMove(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	h, err := a.readHistory(ctx, a.log, nil)
+	h, err := a.readHistory(ctx, a.log, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

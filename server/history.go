@@ -19,7 +19,7 @@ type history struct {
 	ended  []ended
 	untold map[uuid.UUID][]telling // of the ends of mailboxes that may not have been told
 	paused [shardCount]time.Time   // the clock of the last owner, when it was owner last
-	seen   mailbox.Replayed
+	replay *mailbox.Replay
 }
 
 type ended struct {
@@ -27,20 +27,30 @@ type ended struct {
 	why error
 }
 
-// readHistory reads the log from its beginning.
-func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint8) (*history, error) {
-	for {
-		h := &history{server: s, untold: make(map[uuid.UUID][]telling)}
-		for _, i := range shards {
-			h.boxes[i] = make(map[uuid.UUID]*box)
+// readHistory reads the log from its beginning, or on from what is known of these shards.
+func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint8, known *history) (*history, error) {
+	for h := known; ; h = nil {
+		if h == nil || !h.covers(shards) {
+			h = s.newHistory(log, shards)
 		}
-		seen, err := mailbox.Replay(ctx, log, h.apply)
-		if errors.Is(err, mailbox.ErrTrimmed) {
-			continue // what was trimmed is told again further on
-		}
-		h.seen = seen
-		return h, err
+		if err := h.replay.Read(ctx); !errors.Is(err, mailbox.ErrTrimmed) {
+			return h, err
+		} // what was trimmed is told again further on
 	}
+}
+
+func (s *Server) newHistory(log mailbox.Log, shards []uint8) *history {
+	h := &history{server: s, untold: make(map[uuid.UUID][]telling)}
+	for _, i := range shards {
+		h.boxes[i] = make(map[uuid.UUID]*box)
+	}
+	h.replay = mailbox.NewReplay(log, h.apply)
+	return h
+}
+
+// covers reports whether all these shards are being read.
+func (h *history) covers(shards []uint8) bool {
+	return !slices.ContainsFunc(shards, func(i uint8) bool { return h.boxes[i] == nil })
 }
 
 // apply does what a record says.

@@ -48,7 +48,8 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 	for i := range all {
 		all[i] = uint8(i)
 	}
-	won, err := m.claim(context.Background(), all)
+	won, err := m.claim(context.Background(), all, nil)
+	debug.FreeOSMemory() // reading the log left as much garbage as there is state
 	if err == nil && len(won) < shardCount {
 		err = errors.New("server: others write to this log, or it is damaged where one of them ended")
 	}
@@ -105,20 +106,22 @@ func (m *member) sealOthers() error {
 	return nil
 }
 
-// claim asks for shards and returns those that this server owns now, with their mailboxes as they are in the log.
-func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err error) {
+// claim asks for shards and returns those that this server owns now, with their mailboxes as they are in the log, of which
+// something may be known.
+func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won []uint8, err error) {
 	began := time.Now()
 	s, j := m.server, m.current()
 	claimed := j.add(&mailbox.Record{Type: mailbox.Claimed, Shards: shards})
 	if err := claimed.waitUntil(ctx); err != nil {
 		return nil, fmt.Errorf("server: claim shards: %w", err)
 	}
-	h, err := s.readHistory(ctx, m.log, shards)
+	h, err := s.readHistory(ctx, m.log, shards, known)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	seen := h.replay.Seen()
 	s.counters.log.replay(h, time.Since(began))
-	j.noteFloor(h.seen.Floor)
+	j.noteFloor(seen.Floor)
 	won = h.ownedBy(m.log.Lane())
 	records := s.mailboxes.Load()
 	for _, i := range won {
@@ -137,11 +140,10 @@ func (m *member) claim(ctx context.Context, shards []uint8) (won []uint8, err er
 			}})
 		}
 	}
-	if h.seen.Records > 1 {
-		j.written.Add(int64(h.seen.Bytes + h.seen.Entries*entryCost))
-		debug.FreeOSMemory() // reading the log left as much garbage as there is state
+	if seen.Records > 1 {
+		j.written.Add(int64(seen.Bytes + seen.Entries*entryCost))
 		s.log.Info("shards taken", "shards", len(won), "mailboxes", s.mailboxes.Load()-records,
-			"entries", h.seen.Entries, "records", h.seen.Records, "took", time.Since(began))
+			"entries", seen.Entries, "records", seen.Records, "took", time.Since(began))
 	}
 	return won, nil
 }
@@ -151,7 +153,7 @@ func (s *Server) take(h *history, shard uint8, j *journal, since uint64) {
 	for _, b := range h.boxes[shard] {
 		b.resume(j)
 	}
-	s.shards[shard].own(h.boxes[shard], j, since, h.seen.First)
+	s.shards[shard].own(h.boxes[shard], j, since, h.replay.Seen().First)
 }
 
 // resume lets a mailbox go on that was read from the log.

@@ -91,7 +91,7 @@ func (c *logCounters) committed(commit *commit, took time.Duration) {
 }
 
 func (c *logCounters) replay(h *history, took time.Duration) {
-	c.replayed.Store(int64(h.seen.Records))
+	c.replayed.Store(int64(h.replay.Seen().Records))
 	c.replayTook.Store(int64(took))
 }
 

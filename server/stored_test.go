@@ -96,7 +96,7 @@ func TestSnapshotKeepsAcknowledged(t *testing.T) {
 	}
 	var kept []uint64
 	var state mailbox.Record
-	_, err = mailbox.Replay(ctx, s.log, func(r *mailbox.Record, _ *mailbox.Origin) error {
+	err = mailbox.NewReplay(s.log, func(r *mailbox.Record, _ *mailbox.Origin) error {
 		switch r.Type {
 		case mailbox.Restated:
 			state = *r
@@ -104,7 +104,7 @@ func TestSnapshotKeepsAcknowledged(t *testing.T) {
 			kept = append(kept, r.Message.Seq)
 		}
 		return nil
-	})
+	}).Read(ctx)
 	if err != nil || len(kept) != 1 || kept[0] != 2 || state.Seq != 1 || state.Floor != 1 {
 		t.Errorf("the snapshot keeps %v, acknowledged %d, gone %d, %v; want message 2, 1, 1", kept, state.Seq, state.Floor, err)
 	}

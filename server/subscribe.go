@@ -83,7 +83,7 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 	if err := b.over(); err != nil {
 		return nil, err
 	}
-	if b.server.stopping.Load() {
+	if b.server.stopping.Load() && b.server.cluster == nil { // other nodes may read until they have the shard
 		return nil, ErrShuttingDown
 	}
 	if err := b.log.ready(); err != nil {

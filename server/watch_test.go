@@ -130,7 +130,7 @@ func TestToldAfterACrash(t *testing.T) {
 	if err := s.member.current().flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	h, err := s.readHistory(ctx, s.log, []uint8{shardOf(grant(t, s.Server, target.Key.Reveal()).Mailbox()), shardOf(grant(t, s.Server, other.Key.Reveal()).Mailbox())})
+	h, err := s.readHistory(ctx, s.log, []uint8{shardOf(grant(t, s.Server, target.Key.Reveal()).Mailbox()), shardOf(grant(t, s.Server, other.Key.Reveal()).Mailbox())}, nil)
 	if err != nil || len(h.untold) != 0 {
 		t.Errorf("the log says that %d ends were not told, %v", len(h.untold), err)
 	}

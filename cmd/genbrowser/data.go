@@ -74,7 +74,9 @@ func (i *inventory) take(ctx context.Context, log *jetstream.Log) error {
 	}
 	i.stored = stats.Bytes
 	whole := &wholeLog{Log: log, next: stats.First}
-	i.seen, err = mailbox.Replay(ctx, whole, i.record)
+	replay := mailbox.NewReplay(whole, i.record)
+	err = replay.Read(ctx)
+	i.seen = replay.Seen()
 	switch first, last := log.LostAtEnd(); {
 	case err != nil:
 		return err
@@ -145,8 +147,8 @@ type wholeLog struct {
 	next uint64 // the first place whose entry was not read
 }
 
-func (l *wholeLog) Read(ctx context.Context, f func(mailbox.Entry) error) error {
-	return l.Log.Read(ctx, func(e mailbox.Entry) error {
+func (l *wholeLog) Read(ctx context.Context, from uint64, f func(mailbox.Entry) error) error {
+	return l.Log.Read(ctx, from, func(e mailbox.Entry) error {
 		if e.Seq == l.next {
 			l.next++
 		}

@@ -192,13 +192,13 @@ func TestDataCompactForgetsNothing(t *testing.T) {
 	}
 	defer log.Close()
 	var restated *mailbox.Record
-	_, err = mailbox.Replay(context.Background(), log, func(r *mailbox.Record, _ *mailbox.Origin) error {
+	err = mailbox.NewReplay(log, func(r *mailbox.Record, _ *mailbox.Origin) error {
 		if r.Type == mailbox.Restated && r.Mailbox == id {
 			copied := *r
 			restated = &copied
 		}
 		return nil
-	})
+	}).Read(context.Background())
 	if err != nil || restated == nil {
 		t.Fatalf("%v, %v", restated, err)
 	}

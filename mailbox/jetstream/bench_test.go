@@ -45,7 +45,7 @@ func BenchmarkRead(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				n := 0
-				if err := l.Read(b.Context(), func(mailbox.Entry) error { n++; return nil }); err != nil || n != log.entries {
+				if err := l.Read(b.Context(), 0, func(mailbox.Entry) error { n++; return nil }); err != nil || n != log.entries {
 					b.Fatal(n, err)
 				}
 			}

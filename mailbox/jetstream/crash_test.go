@@ -89,7 +89,7 @@ func TestKilled(t *testing.T) {
 
 func entries(t testing.TB, l *Log) (all []mailbox.Entry) {
 	t.Helper()
-	if err := l.Read(within(t), func(e mailbox.Entry) error { all = append(all, e); return nil }); err != nil {
+	if err := l.Read(within(t), 0, func(e mailbox.Entry) error { all = append(all, e); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return all

@@ -23,7 +23,7 @@ const (
 // Read implements [mailbox.Log]. It may go through copies of the stream that lag behind: whenever these don't go
 // on with the next sequence, the stream's leader is asked what comes next. Entries that were trimmed meanwhile
 // are left out. So are those that the store lost; the logger gets how many.
-func (l *Log) Read(ctx context.Context, f func(mailbox.Entry) error) error {
+func (l *Log) Read(ctx context.Context, from uint64, f func(mailbox.Entry) error) error {
 	info, err := l.info(ctx, "")
 	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
@@ -31,7 +31,7 @@ func (l *Log) Read(ctx context.Context, f func(mailbox.Entry) error) error {
 	if info.State.Messages == 0 {
 		return nil
 	}
-	r := &reader{log: l, f: f, next: max(info.State.First, 1), last: info.State.Last}
+	r := &reader{log: l, f: f, next: max(info.State.First, from, 1), last: info.State.Last}
 	defer r.reportLoss()
 	if err := r.run(ctx); err != nil {
 		if r.stopped != nil {

@@ -42,6 +42,7 @@ func TestLog(t *testing.T, start func(t *testing.T) Open) {
 		{"all trimmed", allTrimmed},
 		{"read ends where it began", readEnds},
 		{"read stops on an error", readStops},
+		{"read from a place on", readFrom},
 		{"many readers", manyReaders},
 		{"an ended context", endedContext},
 		{"reopened", reopened},
@@ -91,7 +92,7 @@ func mustClose(t *testing.T, l mailbox.Log) {
 func read(t *testing.T, l mailbox.Log) []mailbox.Entry {
 	t.Helper()
 	var all []mailbox.Entry
-	if err := l.Read(within(t), func(e mailbox.Entry) error {
+	if err := l.Read(within(t), 0, func(e mailbox.Entry) error {
 		all = append(all, e)
 		return nil
 	}); err != nil {
@@ -397,7 +398,7 @@ func readEnds(t *testing.T, open Open) {
 		mustAppend(t, a, "x")
 	}
 	n := 0
-	if err := a.Read(within(t), func(mailbox.Entry) error {
+	if err := a.Read(within(t), 0, func(mailbox.Entry) error {
 		n++
 		_, err := a.Append(t.Context(), []byte("y"))
 		return err
@@ -412,10 +413,25 @@ func readStops(t *testing.T, open Open) {
 	mustAppend(t, a, "2")
 	enough := errors.New("enough")
 	n := 0
-	if err := a.Read(within(t), func(mailbox.Entry) error { n++; return enough }); err != enough || n != 1 {
+	if err := a.Read(within(t), 0, func(mailbox.Entry) error { n++; return enough }); err != enough || n != 1 {
 		t.Errorf("read %d entries, %v; want 1 and the error of f", n, err)
 	}
 	wantRead(t, a, map[string]string{a.Lane(): "a"}, "a:1 a:2 ")
+}
+
+func readFrom(t *testing.T, open Open) {
+	a := open(t)
+	for n := range 5 {
+		mustAppend(t, a, fmt.Sprint(n+1))
+	}
+	mustTrim(t, a, 2)
+	for from, want := range map[uint64]string{0: "2345", 1: "2345", 2: "2345", 3: "345", 5: "5", 6: "", 100: ""} {
+		got := ""
+		err := a.Read(within(t), from, func(e mailbox.Entry) error { got += string(e.Data); return nil })
+		if err != nil || got != want {
+			t.Errorf("read %q from %d on, %v; want %q", got, from, err, want)
+		}
+	}
 }
 
 func manyReaders(t *testing.T, open Open) {
@@ -428,7 +444,7 @@ func manyReaders(t *testing.T, open Open) {
 	for range 8 {
 		readers.Go(func() {
 			n := 0
-			if err := a.Read(t.Context(), func(e mailbox.Entry) error {
+			if err := a.Read(t.Context(), 0, func(e mailbox.Entry) error {
 				if string(e.Data) != fmt.Sprint(n) {
 					return fmt.Errorf("entry %d is %q", n, e.Data)
 				}
@@ -454,7 +470,7 @@ func endedContext(t *testing.T, open Open) {
 	mustAppend(t, a, "2")
 	wantRead(t, a, map[string]string{a.Lane(): "a"}, "a:1 a:2 ")
 	for _, err := range []error{
-		a.Read(ctx, func(mailbox.Entry) error { return nil }), a.Seal(ctx, a.Lane(), 1), a.Trim(ctx, 1),
+		a.Read(ctx, 0, func(mailbox.Entry) error { return nil }), a.Seal(ctx, a.Lane(), 1), a.Trim(ctx, 1),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("with an ended context: %v", err)
