@@ -160,15 +160,27 @@ type deafLog struct {
 	*jetstream.Log
 	read, append atomic.Bool
 	reading      chan struct{} // gets one for each Read that hears nothing
+	hear         chan struct{} // is closed when those are to go on; nil: never
+
+	mu    sync.Mutex
+	reads []int // how many entries each Read brought
 }
 
 func (l *deafLog) Read(ctx context.Context, from uint64, f func(mailbox.Entry) error) error {
 	if l.read.Load() {
 		l.reading <- struct{}{}
-		<-ctx.Done()
-		return ctx.Err()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.hear:
+		}
 	}
-	return l.Log.Read(ctx, from, f)
+	count := 0
+	err := l.Log.Read(ctx, from, func(e mailbox.Entry) error { count++; return f(e) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads = append(l.reads, count)
+	return err
 }
 
 func (l *deafLog) Append(ctx context.Context, entry []byte) (uint64, error) {
