@@ -327,7 +327,7 @@ func TestReplayRestated(t *testing.T) {
 
 // TestReplayTrimmedBetween: what was trimmed between two reads, be it one entry, makes reading on impossible, and not damaged.
 func TestReplayTrimmedBetween(t *testing.T) {
-	for _, trimmed := range []uint64{2, 3, 4, 5} {
+	for _, trimmed := range []uint64{2, 3, 4, 5, 6} {
 		log := &memLog{}
 		l := &lane{log: log, name: "a"}
 		l.put(1)

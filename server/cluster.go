@@ -195,6 +195,9 @@ func (c *cluster) leave() {
 	c.left = true
 	c.mu.Unlock()
 	close(c.done)
+	if cancel := c.claiming.Load(); cancel != nil {
+		(*cancel)() // govern may just read a log that tells nothing
+	}
 	c.sendWaiting()
 	c.sendBeat(false, true)
 	c.forgetAll()
