@@ -335,7 +335,7 @@ func TestOneClaimWins(t *testing.T) {
 	for i, m := range members {
 		claiming.Go(func() {
 			for part := range slices.Chunk(all, 8) {
-				got, err := m.claim(ctx, part, nil)
+				got, _, err := m.claim(ctx, part, nil)
 				if err != nil {
 					t.Errorf("claim: %v", err)
 				}

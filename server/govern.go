@@ -215,8 +215,8 @@ func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error
 	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
 	defer cancel()
 	c.claiming.Store(&cancel)
-	won, err := c.member.claim(ctx, mine, c.known)
-	c.known = nil // it is in use, or damaged
+	won, known, err := c.member.claim(ctx, mine, c.known)
+	c.known = known
 	if err == nil {
 		c.ask(mine, false)
 	}

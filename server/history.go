@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,15 +28,17 @@ type ended struct {
 	why error
 }
 
-// readHistory reads the log from its beginning, or on from what is known of these shards.
+// readHistory reads the log from its beginning, or on from what is known, if that is of these shards.
 func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint8, known *history) (*history, error) {
-	for h := known; ; h = nil {
-		if h == nil || !h.covers(shards) {
-			h = s.newHistory(log, shards)
-		}
+	h := known
+	if h == nil || !h.covers(shards) {
+		h = s.newHistory(log, shards)
+	}
+	for {
 		if err := h.replay.Read(ctx); !errors.Is(err, mailbox.ErrTrimmed) {
 			return h, err
-		} // what was trimmed is told again further on
+		}
+		h = s.newHistory(log, h.shards()) // what was trimmed is told again further on
 	}
 }
 
@@ -46,6 +49,24 @@ func (s *Server) newHistory(log mailbox.Log, shards []uint8) *history {
 	}
 	h.replay = mailbox.NewReplay(log, h.apply)
 	return h
+}
+
+// shards returns those that are being read.
+func (h *history) shards() (shards []uint8) {
+	for i, boxes := range h.boxes {
+		if boxes != nil {
+			shards = append(shards, uint8(i))
+		}
+	}
+	return shards
+}
+
+// forget reads no more of some shards, whose mailboxes somebody has now.
+func (h *history) forget(shards []uint8) {
+	for _, i := range shards {
+		h.boxes[i] = nil
+	}
+	maps.DeleteFunc(h.untold, func(id uuid.UUID, _ []telling) bool { return h.boxes[shardOf(id)] == nil })
 }
 
 // covers reports whether all these shards are being read.
@@ -152,10 +173,5 @@ func reasonOf(r mailbox.Reason) error {
 
 // ownedBy returns those of the shards that were asked for which the lane owns.
 func (h *history) ownedBy(lane string) (shards []uint8) {
-	for i, boxes := range h.boxes {
-		if boxes != nil && h.owner[i] == lane {
-			shards = append(shards, uint8(i))
-		}
-	}
-	return shards
+	return slices.DeleteFunc(h.shards(), func(i uint8) bool { return h.owner[i] != lane })
 }

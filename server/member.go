@@ -48,7 +48,7 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 	for i := range all {
 		all[i] = uint8(i)
 	}
-	won, err := m.claim(context.Background(), all, nil)
+	won, _, err := m.claim(context.Background(), all, nil)
 	debug.FreeOSMemory() // reading the log left as much garbage as there is state
 	if err == nil && len(won) < shardCount {
 		err = errors.New("server: others write to this log, or it is damaged where one of them ended")
@@ -107,17 +107,17 @@ func (m *member) sealOthers() error {
 }
 
 // claim asks for shards and returns those that this server owns now, with their mailboxes as they are in the log, of which
-// something may be known.
-func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won []uint8, err error) {
+// something may be known. It also returns what is known then of those that it does not own.
+func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won []uint8, rest *history, err error) {
 	began := time.Now()
 	s, j := m.server, m.current()
 	claimed := j.add(&mailbox.Record{Type: mailbox.Claimed, Shards: shards})
 	if err := claimed.waitUntil(ctx); err != nil {
-		return nil, fmt.Errorf("server: claim shards: %w", err)
+		return nil, nil, fmt.Errorf("server: claim shards: %w", err)
 	}
 	h, err := s.readHistory(ctx, m.log, shards, known)
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, nil, fmt.Errorf("server: %w", err)
 	}
 	seen := h.replay.Seen()
 	s.counters.log.replay(h, time.Since(began))
@@ -130,6 +130,7 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	for _, e := range h.ended {
 		s.gone.add(e.id, e.why)
 	}
+	h.ended = nil
 	s.endNamesIn(won)
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
@@ -145,7 +146,8 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 		s.log.Info("shards taken", "shards", len(won), "mailboxes", s.mailboxes.Load()-records,
 			"entries", seen.Entries, "records", seen.Records, "took", time.Since(began))
 	}
-	return won, nil
+	h.forget(won)
+	return won, h, nil
 }
 
 // take makes a shard this server's, as the history leaves it.
