@@ -1,9 +1,21 @@
 // What can be tested without a server: the parser, against the one that it stands in for, and the back-off.
+import { readFile } from 'node:fs/promises';
 import { createParser as createReference } from 'eventsource-parser';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { delay } from '../src/backoff.js';
 import { createParser, type StreamEvent } from '../src/events.js';
 import { random } from './suite/json.js';
+
+describe('the codes of errors', () => {
+  it('are those of the server, and some of the client', async () => {
+    const source = (path: string) => readFile(new URL(path, import.meta.url), 'utf8');
+    const server = await source('../../web/problem/problem.go');
+    const client = await source('../src/errors.ts');
+    const codes = [...server.matchAll(/= kind\(\d+, "([^"]+)"/g)].map(match => match[1]);
+    expect(codes.length).toBeGreaterThan(40);
+    expect(codes.filter(code => !client.includes(`| '${code}'`))).toEqual([]);
+  });
+});
 
 describe('the parser of event streams', () => {
   function parse(pieces: readonly string[]): StreamEvent[] {

@@ -18,11 +18,11 @@ export type ErrorCode =
 /** The runtime has no WebCrypto; a page gets it on https and on localhost only. */
  | 'unsupported'
 /** The mailbox was closed by its owner: by `close()`, or by another holder of its key. */
- | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'not-a-reply-address' | 'origin-not-allowed' | 'open-refused' | 'not-found' | 'replied' | 'method-not-allowed' | 'not-acceptable' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-opens' | 'internal'
+ | 'closed' | 'malformed-request' | 'malformed-address' | 'malformed-cursor' | 'malformed-json' | 'invalid-utf8' | 'empty-body' | 'malformed-envelope' | 'missing-key' | 'invalid-capability' | 'capability-expired' | 'missing-right' | 'type-not-allowed' | 'unsupported-caveat' | 'origin-not-allowed' | 'open-refused' | 'operators-only' | 'disconnected' | 'name-not-allowed' | 'not-a-reply-address' | 'not-found' | 'not-exported' | 'not-connected' | 'method-not-allowed' | 'not-acceptable' | 'name-taken' | 'replied' | 'unknown-cursor' | 'expired' | 'gone' | 'taken-over' | 'too-large' | 'unsupported-media-type' | 'cursor-ahead' | 'refused' | 'full' | 'too-many-messages' | 'too-many-streams' | 'too-many-opens' | 'too-many-mailboxes' | 'too-many-monitors' | 'internal'
 /** The callee threw, or crashed on the call; `detail` is what it said. */
- | 'call-failed'
+ | 'call-failed' | 'shutting-down' | 'sent-away' | 'unavailable' | 'overloaded'
 /** No reply came in time. The callee may have handled the call all the same. */
- | 'call-timeout' | 'shutting-down' | 'unavailable' | 'overloaded' | (string & {});
+ | 'call-timeout' | (string & {});
 /** Every failure that this client reports, apart from the reason of an `AbortSignal`, which is passed on as it is. */
 export declare class GenBrowserError extends Error {
     /** What went wrong, as a word to branch on. */
