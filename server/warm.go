@@ -66,10 +66,11 @@ func (c *cluster) isWarm(id string, shard uint8) bool {
 // awaitHeirs waits until each shard of this node, which is about to leave, is known to one that can take it, if there are
 // others at all.
 func (c *cluster) awaitHeirs(ctx context.Context) {
-	deadline := time.Now().Add(yieldPatience)
-	if d, ok := ctx.Deadline(); ok && time.Until(d)/2 < yieldPatience {
-		deadline = time.Now().Add(time.Until(d) / 2) // what comes after takes time as well
+	patience := yieldPatience
+	if d, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(d)/2) // what comes after takes time as well
 	}
+	deadline := time.Now().Add(patience)
 	for !c.hasHeirs() && ctx.Err() == nil && c.awaitChange(deadline) {
 	}
 }
