@@ -25,14 +25,8 @@ type wire interface {
 // socket is a connection taken off net/http.
 type socket struct {
 	conn net.Conn
-	dead atomic.Bool     // a write failed
 	raw  syscall.RawConn // nil where only blocking writes can be had: TLS, other systems, tests
-
-	// of the write under way; a closure of its own for each would be an allocation
-	attempt func(fd uintptr)
-	b       []byte
-	n       int
-	err     error
+	dead atomic.Bool     // a write failed
 }
 
 // newSocket bounds what the system takes for a reader that takes nothing; the rest stays in the mailbox.
@@ -43,7 +37,7 @@ func newSocket(conn net.Conn, sendBuffer int) *socket {
 	}
 	if c, ok := conn.(syscall.Conn); ok && canTryWrite {
 		if raw, err := c.SyscallConn(); err == nil {
-			s.raw, s.attempt = raw, s.writeOnce
+			s.raw = raw
 		}
 	}
 	return s
@@ -63,16 +57,30 @@ func (s *socket) tryWrite(b []byte) (int, error) {
 	if s.raw == nil {
 		return 0, nil
 	}
-	s.b = b
-	err := s.raw.Control(s.attempt) // Write would make ready to wait, which costs more and is not done here
-	s.b = nil
+	a := attempts.Get().(*attempt)
+	defer attempts.Put(a)
+	a.b, a.n, a.err = b, 0, nil
+	err := s.raw.Control(a.try) // Write would make ready to wait, which costs more and is not done here
+	a.b = nil
 	if err == nil {
-		err = s.err
+		err = a.err
 	}
-	return s.n, err
+	return a.n, err
 }
 
-func (s *socket) writeOnce(fd uintptr) { s.n, s.err = tryWrite(fd, s.b) }
+// attempt is a write under way. It is used again, for a closure for each would be an allocation.
+type attempt struct {
+	try func(fd uintptr)
+	b   []byte
+	n   int
+	err error
+}
+
+var attempts = sync.Pool{New: func() any {
+	a := new(attempt)
+	a.try = func(fd uintptr) { a.n, a.err = tryWrite(fd, a.b) }
+	return a
+}}
 
 func (s *socket) write(b []byte, within time.Duration) error {
 	s.conn.SetWriteDeadline(time.Now().Add(within))
