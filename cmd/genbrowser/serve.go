@@ -116,6 +116,7 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if f.Advertise == nil {
 		at = placesOf(listeners)
 	}
+	go tidy(ctx)
 	err = f.serveOn(ctx, listeners, root, gb, log)
 	grace, cancel := context.WithTimeout(context.Background(), f.ShutdownGrace)
 	defer cancel()
