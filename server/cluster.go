@@ -168,13 +168,8 @@ func (c *cluster) drop(n *node) {
 	n.giveUp()
 }
 
-// yield hands all shards over, once others know what is in them, and sends the readers of other nodes' mailboxes away.
+// yield hands all shards over, and sends the readers of other nodes' mailboxes away.
 func (c *cluster) yield(ctx context.Context) error {
-	c.mu.Lock()
-	c.yields = true
-	c.mu.Unlock()
-	c.sendBeat(false, false)
-	c.awaitHeirs(ctx)
 	c.owning.Lock() // what govern claims at this moment is released too
 	defer c.owning.Unlock()
 	err := c.member.release(ctx, c.member.owned())

@@ -184,6 +184,9 @@ func (s *Server) Ready() error {
 // context of the handlers that still run is cancelled, and the rest is done all the same.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	if s.cluster != nil {
+		s.cluster.retire(ctx) // processes and mailboxes serve the others meanwhile
+	}
 	err := s.processes.finish(ctx)
 	s.stop.Do(func() {
 		close(s.done)

@@ -11,8 +11,8 @@ import (
 // of a dead one is sealed. What is left to be read once it claims them is what was written since, so that nobody waits
 // longer for a long log than for a short one.
 
-// yieldPatience is how long a node that leaves waits for the others to have read what it has.
-const yieldPatience = 5 * time.Second
+// heirPatience is how long a node that leaves waits for the others to have read what it has.
+const heirPatience = 5 * time.Second
 
 // warmUp reads, or reads on, what is in the shards that should be this node's and are not. It is govern's.
 func (c *cluster) warmUp(should [shardCount]string) error {
@@ -63,10 +63,14 @@ func (c *cluster) isWarm(id string, shard uint8) bool {
 	return n != nil && slices.Contains(n.beat.Warm, shard)
 }
 
-// awaitHeirs waits until each shard of this node, which is about to leave, is known to one that can take it, if there are
-// others at all.
-func (c *cluster) awaitHeirs(ctx context.Context) {
-	patience := yieldPatience
+// retire tells the others that this node is about to leave, and waits until each of its shards is known to one that can
+// take it, if there are others at all.
+func (c *cluster) retire(ctx context.Context) {
+	c.mu.Lock()
+	c.yields = true
+	c.mu.Unlock()
+	c.sendBeat(false, false)
+	patience := heirPatience
 	if d, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(d)/2) // what comes after takes time as well
 	}

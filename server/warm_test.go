@@ -16,6 +16,16 @@ func startDeaf(t *testing.T, url, name string) (n *testNode, hear func()) {
 	return startNodeOn(t, log, name, Options{}), func() { log.read.Store(false); close(log.hear) }
 }
 
+// heard returns when another node was heard last.
+func (n *testNode) heard(other *testNode) time.Time {
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	if of := n.cluster.nodes[other.id()]; of != nil {
+		return of.heard
+	}
+	return time.Time{}
+}
+
 func awaitReading(t *testing.T, n *testNode) {
 	t.Helper()
 	select {
@@ -35,12 +45,11 @@ func TestShardsStayUntilTheyAreKnown(t *testing.T) {
 	b, hear := startDeaf(t, url, "b")
 	awaitReading(t, b)
 	await(t, 10*time.Second, "the node counts", func() bool { return a.cluster.isSettled(b.id()) })
-	for steps := range 3 {
-		if err := a.cluster.step(); err != nil {
-			t.Fatal(err)
-		}
+	for beats := range 4 { // in which the shards are looked at as often, at least
+		last := a.heard(b)
+		await(t, 5*time.Second, "the next beat", func() bool { return a.heard(b).After(last) })
 		if owned := len(a.member.owned()); owned != shardCount {
-			t.Fatalf("after %d steps it owns %d shards, want all", steps+1, owned)
+			t.Fatalf("after %d beats it owns %d shards, want all", beats+1, owned)
 		}
 	}
 	mustPost(t, b.Server, m.Address, "1")
@@ -66,7 +75,7 @@ func TestLeaverServesUntilItsHeirKnows(t *testing.T) {
 			awaitReading(t, b)
 			await(t, 10*time.Second, "the node can own shards", func() bool { return len(a.cluster.live()) == 2 })
 
-			within, cancel := context.WithTimeout(ctx, 2*time.Second)
+			within, cancel := context.WithTimeout(ctx, 6*time.Second)
 			defer cancel()
 			left := make(chan error, 1)
 			go func() { left <- a.Shutdown(within) }()
@@ -82,7 +91,7 @@ func TestLeaverServesUntilItsHeirKnows(t *testing.T) {
 				if err != nil {
 					t.Errorf("Shutdown = %v", err)
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(15 * time.Second):
 				t.Fatal("it waits for ever")
 			}
 			if early := within.Err() == nil; !early {
