@@ -158,7 +158,7 @@ func (n *node) takeSubscribe(r *pack.Reader) {
 	}
 	e.pump() // before the answer: a long-poll that waits for nothing must find what is there
 	answer := appendCursor(appendConfig(nil, b.config), sub.start)
-	n.answer(call, binary.AppendUvarint(answer, sub.Gap), nil)
+	n.answer(call, binary.AppendUvarint(binary.AppendUvarint(answer, sub.Gap), sub.at), nil)
 }
 
 // keep remembers an edge, unless the node is gone.
@@ -230,7 +230,7 @@ func (n *node) subscribe(how Subscribing, sub *Subscription) error {
 	r := pack.Reader{Rest: answer}
 	if err == nil {
 		sub.config, sub.start, sub.Gap = slices.Clone(readConfig(&r)), readCursor(&r), r.Uint()
-		sub.at = sub.start.Seq
+		sub.at, sub.initial = sub.start.Seq, r.Uint()
 		if r.Failed {
 			err = ErrUnavailable
 		}
@@ -288,8 +288,8 @@ func (f *farSubscription) pushed(items []farItem) {
 	f.reader.Wake()
 }
 
-// read calls take with what came, until that returns false.
-func (f *farSubscription) read(now time.Time, take func(*mailbox.Message, error) bool) (ended bool) {
+// read calls take with what came, up to a place, until that returns false.
+func (f *farSubscription) read(now time.Time, upTo uint64, take func(*mailbox.Message, error) bool) (ended bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expire(now)
@@ -297,6 +297,8 @@ func (f *farSubscription) read(now time.Time, take func(*mailbox.Message, error)
 	for i := range f.queue {
 		item := &f.queue[i]
 		switch {
+		case item.msg.Seq > upTo:
+			return ended
 		case item.missing > 0:
 			// init may have told of a part of them
 			if missing := min(item.missing, item.msg.Seq-f.at); !take(nil, &mailbox.GapError{Missing: missing}) {

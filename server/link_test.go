@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -274,6 +275,30 @@ func TestClaimOfUnknownFate(t *testing.T) {
 	awaitShare(t, a, b)
 }
 
+// TestFarInitial: what was there when a reader on another node came is told from what came since.
+func TestFarInitial(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 2, Options{})
+	a, b := nodes[0], nodes[1]
+	m := farMailbox(t, a, b)
+	mustPost(t, a.Server, m.Address, "1", "2")
+	sub, _ := subscribe(t, b.Server, m, Subscribing{Hold: true})
+	defer sub.Close()
+	mustPost(t, a.Server, m.Address, "3")
+	await(t, 5*time.Second, "all came", func() bool {
+		sub.far.mu.Lock()
+		defer sub.far.mu.Unlock()
+		return len(sub.far.queue) == 3
+	})
+	for want, read := range map[string]func(func(*mailbox.Message, error) bool) bool{"12": sub.ReadInitial, "123": sub.Read} {
+		got := ""
+		read(func(m *mailbox.Message, err error) bool { got += string(m.Body); return true })
+		if got != want {
+			t.Errorf("read %s, want %s", got, want)
+		}
+	}
+}
+
 // TestFarGap: a reader on another node is told once, and how many messages, are missing.
 func TestFarGap(t *testing.T) {
 	t.Parallel()
@@ -328,7 +353,7 @@ func TestFarGapKept(t *testing.T) {
 	sub := &Subscription{far: f}
 	f.delivered(3)
 	var got []string
-	f.read(time.Now(), func(m *mailbox.Message, err error) bool {
+	f.read(time.Now(), math.MaxUint64, func(m *mailbox.Message, err error) bool {
 		if err != nil {
 			got = append(got, err.Error())
 		} else {

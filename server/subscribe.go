@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,15 +31,16 @@ type Subscribing struct {
 type Subscription struct {
 	Gap uint64 // messages that are missing where reading begins
 
-	server *Server
-	id     uuid.UUID
-	config json.RawMessage
-	start  mailbox.Cursor // where reading began
-	box    *box
-	far    *farSubscription // instead of box, if another node owns it
-	reader Reader
-	at     uint64 // the last message that was delivered
-	hold   bool
+	server  *Server
+	id      uuid.UUID
+	config  json.RawMessage
+	start   mailbox.Cursor // where reading began
+	box     *box
+	far     *farSubscription // instead of box, if another node owns it
+	initial uint64           // up to here is what was there when the subscription began, on another node
+	reader  Reader
+	at      uint64 // the last message that was delivered
+	hold    bool
 }
 
 // Subscribe makes r the reader of the mailbox that grant g is for. A reader that was there is ended with
@@ -128,7 +130,7 @@ func (sub *Subscription) Cursor() mailbox.Cursor {
 // that ended says so, and may know nothing of what there is to read: its reader was told why, or is about to be.
 func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) (ended bool) {
 	if sub.far != nil {
-		return sub.far.read(time.Now(), f)
+		return sub.far.read(time.Now(), math.MaxUint64, f)
 	}
 	b := sub.box
 	b.mu.Lock()
@@ -145,6 +147,15 @@ func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) (ended bool)
 	_, after := b.mail.Len()
 	b.server.account(after - before) // what expired is gone
 	return false
+}
+
+// ReadInitial is Read of what was there when the subscription began. From another node more may have come since, when
+// others had acknowledged some of that, so that both together were never there.
+func (sub *Subscription) ReadInitial(f func(*mailbox.Message, error) bool) (ended bool) {
+	if sub.far != nil {
+		return sub.far.read(time.Now(), sub.initial, f)
+	}
+	return sub.Read(f)
 }
 
 // Delivered notes that the messages up to seq reached the reader, as far as can be told without an

@@ -91,21 +91,23 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Duration) ([]byte, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	read := sub.ReadInitial
 	for {
-		if body, any, _ := p.answer(sub); any {
+		if body, any, _ := p.answer(sub, read); any {
 			return body, nil
 		}
+		read = sub.Read
 		select {
 		case <-p.wake:
 		case why := <-p.end:
-			if body, any, _ := p.answer(sub); any { // before a shutdown, what came is still to be had
+			if body, any, _ := p.answer(sub, read); any { // before a shutdown, what came is still to be had
 				return body, nil
 			}
 			return nil, why
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
 		case <-timer.C:
-			body, any, ended := p.answer(sub)
+			body, any, ended := p.answer(sub, read)
 			if ended && !any { // nothing to read is not the same as nothing to be read here any more
 				return nil, <-p.end
 			}
@@ -115,11 +117,11 @@ func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Durat
 }
 
 // answer encodes what waits, and reports whether that is anything, and whether the subscription has ended.
-func (p *poller) answer(sub *server.Subscription) (body []byte, any, ended bool) {
+func (p *poller) answer(sub *server.Subscription, read func(func(*mailbox.Message, error) bool) bool) (body []byte, any, ended bool) {
 	last, missing := sub.Cursor(), uint64(0)
 	var messages []byte
 	p.messages = 0
-	ended = sub.Read(func(m *mailbox.Message, err error) bool {
+	ended = read(func(m *mailbox.Message, err error) bool {
 		var gap *mailbox.GapError
 		if errors.As(err, &gap) {
 			missing += gap.Missing
