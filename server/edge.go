@@ -196,6 +196,8 @@ type farSubscription struct {
 	shard  uint8 // of the mailbox
 	reader Reader
 
+	initial uint64 // messages up to here were there when the subscription began; written once, before it is read
+
 	mu    sync.Mutex
 	queue []farItem // came, and is not yet delivered
 	at    uint64    // messages up to here were delivered
@@ -230,7 +232,7 @@ func (n *node) subscribe(how Subscribing, sub *Subscription) error {
 	r := pack.Reader{Rest: answer}
 	if err == nil {
 		sub.config, sub.start, sub.Gap = slices.Clone(readConfig(&r)), readCursor(&r), r.Uint()
-		sub.at, sub.initial = sub.start.Seq, r.Uint()
+		sub.at, f.initial = sub.start.Seq, r.Uint()
 		if r.Failed {
 			err = ErrUnavailable
 		}

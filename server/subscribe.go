@@ -31,16 +31,15 @@ type Subscribing struct {
 type Subscription struct {
 	Gap uint64 // messages that are missing where reading begins
 
-	server  *Server
-	id      uuid.UUID
-	config  json.RawMessage
-	start   mailbox.Cursor // where reading began
-	box     *box
-	far     *farSubscription // instead of box, if another node owns it
-	initial uint64           // up to here is what was there when the subscription began, on another node
-	reader  Reader
-	at      uint64 // the last message that was delivered
-	hold    bool
+	server *Server
+	id     uuid.UUID
+	config json.RawMessage
+	start  mailbox.Cursor // where reading began
+	box    *box
+	far    *farSubscription // instead of box, if another node owns it
+	reader Reader
+	at     uint64 // the last message that was delivered
+	hold   bool
 }
 
 // Subscribe makes r the reader of the mailbox that grant g is for. A reader that was there is ended with
@@ -153,7 +152,7 @@ func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) (ended bool)
 // others had acknowledged some of that, so that both together were never there.
 func (sub *Subscription) ReadInitial(f func(*mailbox.Message, error) bool) (ended bool) {
 	if sub.far != nil {
-		return sub.far.read(time.Now(), sub.initial, f)
+		return sub.far.read(time.Now(), sub.far.initial, f)
 	}
 	return sub.Read(f)
 }
