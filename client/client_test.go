@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/client"
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web"
@@ -139,12 +139,7 @@ func TestSendRefused(t *testing.T) {
 func TestErrorsTellNoAddress(t *testing.T) {
 	s := start(t, siteOptions{})
 	box := open(t, connect(t, s.URL, client.Options{}))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	nowhere := connect(t, "http://"+l.Addr().String(), client.Options{})
+	nowhere := connect(t, "http://"+testport.Address(t), client.Options{})
 	text := box.Address().String()
 	errs := map[string]error{"Send": nowhere.Send(limit(t), box.Address(), 1)}
 	for _, err := range nowhere.SendMany(limit(t), slices.Values([]client.Outgoing{{To: box.Address()}})) {

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"golang.org/x/net/dns/dnsmessage"
 )
 
@@ -32,7 +33,7 @@ const pebble = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"
 // TestACME gets a certificate from a real authority, which calls back to see that the name is ours.
 func TestACME(t *testing.T) {
 	dir := t.TempDir()
-	callback := freePort(t)
+	callback := testport.Port(t)
 	directory := startPebble(t, dir, callback)
 
 	cmd := exec.Command(programPath, "serve", "--listen", fmt.Sprintf("tls://127.0.0.1:%d", callback), "--log-format", "json", "--log-level", "debug",
@@ -69,11 +70,11 @@ func TestACME(t *testing.T) {
 func startPebble(t *testing.T, dir string, callback int) string {
 	t.Helper()
 	selfSigned(t, dir)
-	port := freePort(t)
+	port := testport.Port(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": fmt.Sprintf("127.0.0.1:%d", port), "managementListenAddress": fmt.Sprintf("127.0.0.1:%d", freePort(t)),
+		"listenAddress": fmt.Sprintf("127.0.0.1:%d", port), "managementListenAddress": fmt.Sprintf("127.0.0.1:%d", testport.Port(t)),
 		"certificate": filepath.Join(dir, "pebble.pem"), "privateKey": filepath.Join(dir, "pebble.key"),
-		"httpPort": freePort(t), "tlsPort": callback,
+		"httpPort": testport.Port(t), "tlsPort": callback,
 		"profiles": map[string]any{"default": map[string]any{"description": "for tests", "validityPeriod": 86400}},
 	}})
 	if err != nil {
@@ -162,16 +163,6 @@ func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // selfSigned writes pebble.pem and pebble.key, for 127.0.0.1.

@@ -8,12 +8,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/genbrowser/genbrowser/internal/testport"
 )
 
 // startEmbedded starts a cluster of three that needs nothing but itself.
 func startEmbedded(t *testing.T) nodes {
 	t.Helper()
-	http, peers := freePorts(t, 3), freePorts(t, 3)
+	http, peers := testport.Addresses(t, 3), testport.Addresses(t, 3)
 	all := make(nodes, 3)
 	for i := range all {
 		name := fmt.Sprintf("n%d", i+1)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
@@ -26,7 +27,7 @@ type link struct {
 
 func startLink(t testing.TB, to string) *link {
 	t.Helper()
-	addr := freePorts(t, 1)[0]
+	addr := testport.Address(t)
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	l := &link{t, toxiproxy.NewProxy(api, "link", addr, to), addr}
 	l.open()

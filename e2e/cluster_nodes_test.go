@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/genbrowser/genbrowser/client"
+	"github.com/genbrowser/genbrowser/internal/testport"
 )
 
 // soak makes the tests of clusters long.
@@ -39,21 +40,6 @@ var natsPath = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// freePorts returns addresses on which nobody listened a moment ago.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses
-}
-
 // startNATS runs a NATS with JetStream until the test ends, and returns where.
 func startNATS(t testing.TB) (addr string) {
 	t.Helper()
@@ -61,7 +47,7 @@ func startNATS(t testing.TB) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr = freePorts(t, 1)[0]
+	addr = testport.Address(t)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(path, "-a", "127.0.0.1", "-p", port, "-js", "-sd", t.TempDir())
 	if err := cmd.Start(); err != nil {
@@ -133,7 +119,7 @@ type nodes []*clusterNode
 // shards.
 func startNodes(t *testing.T, nats []string, args ...string) nodes {
 	t.Helper()
-	addresses := freePorts(t, len(nats))
+	addresses := testport.Addresses(t, len(nats))
 	all := make(nodes, len(nats))
 	for i := range all {
 		name := fmt.Sprintf("n%d", i+1)

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -77,12 +77,12 @@ func composeNodes(t *testing.T, file string) (nodes []*composeNode) {
 	if err := yaml.Unmarshal(text, &compose); err != nil || len(compose.Services) != 3 {
 		t.Fatalf("%d services, %v; want 3", len(compose.Services), err)
 	}
-	here := []string{"/data", "", "0.0.0.0:6222", freeAddress(t)}
+	here := []string{"/data", "", "0.0.0.0:6222", testport.Address(t)}
 	for name := range compose.Services {
-		here = append(here, name+":6222", freeAddress(t))
+		here = append(here, name+":6222", testport.Address(t))
 	}
 	for name, service := range compose.Services {
-		listen := freeAddress(t)
+		listen := testport.Address(t)
 		here[1] = t.TempDir()
 		here[3] = here[slices.Index(here, name+":6222")+1]
 		var args []string
@@ -94,17 +94,6 @@ func composeNodes(t *testing.T, file string) (nodes []*composeNode) {
 		nodes = append(nodes, n)
 	}
 	return nodes
-}
-
-// freeAddress returns an address of this machine that nobody listens on. The nodes must know each other's before
-// they start, so that port 0 will not do.
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (n *composeNode) start(t *testing.T) {

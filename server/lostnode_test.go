@@ -3,14 +3,12 @@ package server
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
-
 	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -175,7 +173,8 @@ func TestSingleNodeLost(t *testing.T) {
 func TestAllAreCutOff(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	nats := startNATSOn(t, natsserver.RANDOM_PORT, dir)
+	port := testport.Port(t)
+	nats := startNATSOn(t, port, dir)
 	a, b := startNode(t, nats.ClientURL(), "a", forgetful), startNode(t, nats.ClientURL(), "b", forgetful)
 	awaitShare(t, a, b)
 	only := handle(t, b.Server, "only", HandlerFunc(nothing))
@@ -183,7 +182,6 @@ func TestAllAreCutOff(t *testing.T) {
 	watcher := farMailbox(t, a, b)
 	ask(t, a.Server, mailbox.KindMonitor, "m", watcher, only)
 	await(t, 5*time.Second, "the other knows", func() bool { return a.farWatched(b, "only") == 1 })
-	port := nats.Addr().(*net.TCPAddr).Port
 	nats.Shutdown()
 	nats.WaitForShutdown()
 	began := time.Now()

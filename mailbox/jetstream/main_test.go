@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/mailbox/mailboxtest"
 )
@@ -141,25 +141,10 @@ func TestExternal(t *testing.T) {
 	mailboxtest.TestLog(t, fresh(func(int) Options { return Options{URLs: []string{url}} }))
 }
 
-// freePorts returns ports that nobody listened on a moment ago.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses
-}
-
 // nodes opens a cluster of three.
 func nodes(t testing.TB) []*Log {
 	t.Helper()
-	addresses := freePorts(t, 3)
+	addresses := testport.Addresses(t, 3)
 	logs := make([]*Log, 3)
 	var all sync.WaitGroup
 	for i := range logs {

@@ -15,6 +15,7 @@ import (
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -31,7 +32,7 @@ type proxy struct {
 
 func startProxy(t *testing.T, to string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp4", testport.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestAnswerLostThenSealed(t *testing.T) {
 	if _, err := l.Append(within(t), []byte("3")); err == nil || !strings.Contains(err.Error(), "again first") {
 		t.Errorf("another entry after one in doubt: %v", err)
 	}
-	again, err := net.Listen("tcp", p.Addr().String())
+	again, err := net.Listen("tcp4", p.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +172,8 @@ func TestLanesAtOnce(t *testing.T) {
 
 func TestOutage(t *testing.T) {
 	dir := t.TempDir()
-	server := external(t, dir, natsserver.RANDOM_PORT)
-	port := server.Addr().(*net.TCPAddr).Port
+	port := testport.Port(t)
+	server := external(t, dir, port)
 	l := mustOpen(t, Options{URLs: []string{server.ClientURL()}})
 	for range 3 {
 		mustAppend(t, l, "before")
@@ -198,8 +199,8 @@ func TestOutage(t *testing.T) {
 
 func TestStopsWhileAppending(t *testing.T) {
 	dir := t.TempDir()
-	server := external(t, dir, natsserver.RANDOM_PORT)
-	port := server.Addr().(*net.TCPAddr).Port
+	port := testport.Port(t)
+	server := external(t, dir, port)
 	l := mustOpen(t, Options{URLs: []string{server.ClientURL()}})
 	var stored atomic.Uint64
 	enough := make(chan struct{})
@@ -285,7 +286,7 @@ func TestReadsNoFurther(t *testing.T) {
 }
 
 func TestNoServer(t *testing.T) {
-	url := "nats://" + freePorts(t, 1)[0]
+	url := "nats://" + testport.Address(t)
 	began := time.Now()
 	_, err := Open(within(t), Options{URLs: []string{url}, Logger: quiet})
 	if err == nil || !strings.Contains(err.Error(), url) || time.Since(began) > 10*time.Second {

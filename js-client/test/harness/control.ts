@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import type net from 'node:net';
 import { type BuildOptions, build } from 'esbuild';
-import { type Program, run, runOffice } from './program.js';
+import { lastingPort, type Program, run, runOffice } from './program.js';
 import { httpProxy, type Meddler, tcpProxy } from './proxies.js';
 
 interface Command {
@@ -49,7 +49,7 @@ export async function startControl(): Promise<{ url: string; close(): Promise<vo
     const proxy = proxies.get(url);
     switch (what) {
       case 'serve': {
-        const started = await run(flags);
+        const started = await run(flags, `tcp4://127.0.0.1:${await lastingPort()}`);
         programs.set(started.url, { ...started, flags });
         return started.url;
       }

@@ -1,6 +1,7 @@
 // The real server, built once and run as a process of its own.
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -35,6 +36,17 @@ export interface Program {
   readonly url: string;
   /** Ends it, and waits until it is gone. */
   stop(): Promise<void>;
+}
+
+/** Where a program can listen again after it was stopped: below the ports of outgoing connections, which may take it. */
+export async function lastingPort(): Promise<number> {
+  const port = 16_384 + Math.floor(Math.random() * 16_384);
+  const server = net.createServer();
+  const free = await new Promise<boolean>(resolve => {
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+  return free ? port : lastingPort();
 }
 
 export function run(
