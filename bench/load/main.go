@@ -34,6 +34,7 @@ var (
 	warm     = flag.Duration("warm", 2*time.Second, "warm-up load, not counted")
 	batch    = flag.Int("batch", 1, "messages a request, where the server takes more than one")
 	one      = flag.Bool("one", false, "the messages of a batch are for one mailbox, another one for each batch")
+	own      = flag.Bool("own", false, "workers send to mailboxes that were opened at the node that they are connected to: nothing goes from one node to another")
 	upload   = flag.Bool("upload", false, "each worker holds one request open, and sends batches in it (genbrowser)")
 	rate     = flag.Float64("rate", 0, "messages a second that are due, whatever is late; latency counts from when one was due. 0: as fast as answers come")
 	overTLS  = flag.Bool("tls", false, "connect over TLS, whatever the certificate")
@@ -53,6 +54,9 @@ func run() error {
 	t, err := pick(*kind)
 	if err != nil {
 		return err
+	}
+	if *own && *n < len(nodes()) {
+		return fmt.Errorf("-own with %d streams; want one for each node at least", *n)
 	}
 	server, err := lab.ParseProcesses(*pid)
 	if err != nil {
@@ -102,8 +106,10 @@ func run() error {
 	return nil
 }
 
+func nodes() []string { return strings.Split(*addr, ",") }
+
 // node is the address of the server that connection i is to.
 func node(i int) string {
-	all := strings.Split(*addr, ",")
+	all := nodes()
 	return all[i%len(all)]
 }

@@ -55,6 +55,7 @@ func (s *senders) work(ctx context.Context, t target, k int) {
 		}
 	}
 	r := rand.New(rand.NewPCG(uint64(k), 7))
+	among := len(nodes())
 	pad := strings.Repeat("x", max(0, *size-40))
 	to, payloads := make([]int, *batch), make([][]byte, *batch)
 	for {
@@ -64,6 +65,9 @@ func (s *senders) work(ctx context.Context, t target, k int) {
 		}
 		for j := range to {
 			to[j] = r.IntN(*n)
+			if *own {
+				to[j] = opened(to[j], k, among)
+			}
 			if *one {
 				to[j] = to[0]
 			}
@@ -79,6 +83,12 @@ func (s *senders) work(ctx context.Context, t target, k int) {
 			s.bad.Add(1)
 		}
 	}
+}
+
+// opened returns a stream near i that was opened at the node, one of so many, that worker k is connected to.
+func opened(i, k, among int) int {
+	i = min(i, *n-among)
+	return i - i%among + k%among
 }
 
 // outlet is one worker's way to the server.
