@@ -108,6 +108,7 @@ func TestFailuresOfCalls(t *testing.T) {
 		"panic":   func() (any, error) { panic("secret") },
 		"func":    func() (any, error) { return func() {}, nil },
 		"long":    func() (any, error) { return strings.Repeat("x", 2000), nil },
+		"longer":  func() (any, error) { return strings.Repeat("x", 100_000), nil }, // than a line may be
 	}
 	serve(t, b, service{call: func(_ context.Context, m client.Message) (any, error) {
 		var name string
@@ -126,6 +127,7 @@ func TestFailuresOfCalls(t *testing.T) {
 		"panic":   {problem.CallFailed, "the handler panicked"},
 		"func":    {problem.CallFailed, "can't be marshalled"},
 		"long":    {problem.CallFailed, "the reply is too large"},
+		"longer":  {problem.CallFailed, "the reply is too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := call(t, a, b.Address(), name)
@@ -135,8 +137,10 @@ func TestFailuresOfCalls(t *testing.T) {
 			}
 		})
 	}
-	if _, err := call(t, a, b.Address(), strings.Repeat("x", 2000)); !errors.Is(err, problem.TooLarge) {
-		t.Errorf("a long call: %v", err)
+	for _, length := range []int{2000, 100_000} {
+		if _, err := call(t, a, b.Address(), strings.Repeat("x", length)); !errors.Is(err, problem.TooLarge) {
+			t.Errorf("a call of %d bytes: %v", length, err)
+		}
 	}
 	if err := a.Call(limit(t), b.Address(), func() {}, nil); err == nil || !strings.Contains(err.Error(), "json") {
 		t.Errorf("a call that can't be marshalled: %v", err)

@@ -38,10 +38,14 @@ func (o *Outgoing) line() ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, 0, len(body)+256)
-	b = appendText(append(b, `{"to":`...), o.To.String())
+	b = append(b, '{')
+	if o.ID != "" { // first, for the server to know whose answer it is, whatever comes after it
+		b = append(appendText(append(b, `"id":`...), o.ID), ',')
+	}
+	b = appendText(append(b, `"to":`...), o.To.String())
 	b = append(append(b, `,"body":`...), body...)
 	for _, m := range [...]struct{ name, value string }{
-		{`,"id":`, o.ID}, {`,"kind":`, o.Kind}, {`,"ref":`, o.Ref}, {`,"reply":`, o.Reply.String()}, {`,"trace":`, o.Trace},
+		{`,"kind":`, o.Kind}, {`,"ref":`, o.Ref}, {`,"reply":`, o.Reply.String()}, {`,"trace":`, o.Trace},
 	} {
 		if m.value != "" {
 			b = appendText(append(b, m.name...), m.value)

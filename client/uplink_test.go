@@ -429,3 +429,40 @@ func TestReplyAddressesByTheServersClock(t *testing.T) {
 		})
 	}
 }
+
+// Whatever is wrong with a message, the server says so of that one, and takes those behind it.
+func TestUnreadableMessages(t *testing.T) {
+	s := start(t, siteOptions{})
+	p, box := dial(t, s.URL, client.DialOptions{}), open(t, connect(t, s.URL, client.Options{}))
+	for name, test := range map[string]struct {
+		to   address.Address
+		body any
+		want error
+	}{
+		"a long line": {box.Address(), strings.Repeat("x", 300_000), problem.TooLarge},
+		"no address":  {address.Address{}, 1, problem.MalformedEnvelope},
+		"no UTF-8":    {box.Address(), json.RawMessage("\"\xff\""), problem.MalformedEnvelope},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantError(t, p.Send(limit(t), test.to, test.body), test.want)
+			wantError(t, p.Send(limit(t), box.Address(), 1), nil)
+		})
+	}
+}
+
+// A server may not have read the id of what it refuses; answers come in order.
+func TestRefusalWithoutID(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		for l, ok := u.next(); ok; l, ok = u.next() {
+			if l.Body == "bad" {
+				u.answer("", `"type":"urn:gen-browser:malformed-envelope","status":400`)
+			} else {
+				u.answer(l.ID, accepted)
+			}
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		wantError(t, s.Send(s.ctx, s.to, "bad"), problem.MalformedEnvelope)
+		wantError(t, s.Send(s.ctx, s.to, "good"), nil)
+	})
+}

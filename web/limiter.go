@@ -67,7 +67,7 @@ func (l *limiter) wait(client string, n int, now time.Time) time.Duration {
 		}
 		l.recent[client] = lim
 	}
-	r := lim.ReserveN(now, n)
+	r := lim.ReserveN(now, min(n, l.burst)) // what is above the burst is above the limit of a body too, and refused for that
 	delay := r.DelayFrom(now)
 	if delay > 0 {
 		r.CancelAt(now)

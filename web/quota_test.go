@@ -57,6 +57,16 @@ func TestSendQuotas(t *testing.T) {
 	}
 }
 
+// A body that is longer than may come at once is too long at any time, and is not asked to come later.
+func TestQuotaBelowTooLarge(t *testing.T) {
+	s := serve(t, setup{web: Options{SendBytes: 0.001, ClientAddress: byHeader}})
+	line := fmt.Sprintf(`{"to":%q,"body":%s}`, s.open().Address, quoted(65537))
+	many := s.do("POST", "/_gb/send", line, "Content-Type", "application/x-ndjson", "Client", "a")
+	if got := summary(t, many.body); got != "413 too-large" {
+		t.Errorf("a line above the limit and the burst: %s", many.body)
+	}
+}
+
 // metric returns the value of a number of /metrics.
 func metric(t *testing.T, s *site, name string) string {
 	t.Helper()

@@ -179,7 +179,7 @@ func (u *upload) lines() {
 	u.in = append(u.in[:0], u.in[at:]...)
 	if len(u.in) > u.maxLine { // its end is not worth keeping
 		if !u.tooLong {
-			u.line(u.in)
+			u.refuseLong(u.in)
 		}
 		u.in, u.tooLong = u.in[:0], true
 	}
@@ -195,12 +195,12 @@ func (u *upload) lastLine() {
 
 // line takes one line and notes its answer.
 func (u *upload) line(line []byte) {
+	if len(line) > u.maxLine {
+		u.refuseLong(line)
+		return
+	}
 	if jsonscan.Space(line, 0) == len(line) {
 		return // a sign of life
-	}
-	if len(line) > u.maxLine {
-		u.taken = append(u.taken, taken{err: &problem.Problem{Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes"}})
-		return
 	}
 	l := &u.next
 	err := parseLine(l, line)
@@ -216,6 +216,15 @@ func (u *upload) line(line []byte) {
 		err = malformedLine(err.Error())
 	}
 	u.taken = append(u.taken, taken{l.letter.Name, l.late, posted, err})
+}
+
+// refuseLong notes the answer to a line that is too long, with its id if that stands where the line, or what is there
+// of it, can be read.
+func (u *upload) refuseLong(line []byte) {
+	parseLine(&u.next, line)
+	u.taken = append(u.taken, taken{id: u.next.letter.Name, err: &problem.Problem{
+		Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes",
+	}})
 }
 
 // settle answers the lines in their order, each once its message is stored. Those that came together were stored

@@ -232,6 +232,11 @@ func TestSendManyErrors(t *testing.T) {
 		{big(64<<10 + lineOverhead), "413 too-large"}, // its body is
 		{big(64<<10 + lineOverhead + 1), "413 too-large"},
 		{strings.Repeat("x", 300<<10), "413 too-large"},
+		{strings.Repeat(" ", 300<<10), "413 too-large"},
+		{`{"id":"g","body":` + quoted(70<<10), "g 413 too-large"}, // a line's end is not looked at
+		{`{"id":"h","body":` + quoted(300<<10), "h 413 too-large"},
+		{`{"body":` + quoted(70<<10) + `,"id":"i"}`, "i 413 too-large"},
+		{`{"body":` + quoted(300<<10) + `,"id":"j"}`, "413 too-large"},
 		{to(`"body":` + quoted(64<<10)), "202"}, // the one behind is fine again
 		{`{"to":"` + full.Address + `","body":1,"id":"f"}`, "f 429 full"},
 	}
