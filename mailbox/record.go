@@ -19,7 +19,7 @@ const (
 	Awoke    RecordType = 4 // a reader came. Hold
 	Slept    RecordType = 5 // the reader left
 	Ended    RecordType = 6 // the mailbox is no more. Reason, Detail
-	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Watches, Kept; then that many Kept
+	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept and KeptWatch
 	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
 
 	// Of whole shards, and so with no Mailbox. From each point of the log on a shard has one owner at most: the
@@ -31,6 +31,8 @@ const (
 	Watched   RecordType = 12 // somebody wants to know when the mailbox ends. Watch
 	Unwatched RecordType = 13 // no more. Watch's Ref and Reply
 	Told      RecordType = 14 // the mailbox ended, and who watched it was told
+
+	KeptWatch RecordType = 16 // a watch that a restated mailbox has. Watch
 
 	// Sealed is in no entry: [Replay] makes it of the end of a lane.
 	Sealed RecordType = 15
@@ -50,13 +52,12 @@ type Record struct {
 	Last    uint64        // the newest message's Seq
 	Asleep  time.Duration // how long the mailbox slept; below 0 while it has a reader
 	Names   []Name        // oldest first
-	Kept    uint64        // how many Kept records follow; without the last of them nothing is restated
+	Kept    uint64        // how many Kept and KeptWatch records follow; without the last of them nothing is restated
 	Hold    bool
 	Reason  Reason
 	Detail  []byte // JSON, or nil
 	Shards  []uint8
 	Watch   Watch
-	Watches []Watch
 }
 
 // Name is an idempotency key that a mailbox remembers.
@@ -100,9 +101,9 @@ const (
 //	Awoke     hold:1               config  = 0, or its length plus 1 and its bytes
 //	Slept
 //	Ended     reason:1 detail      watch   = flags:1 until ref reply [grace]
-//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* number-of-watches watch* kept
+//	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* kept
 //	Kept      message
-//	Watched, Unwatched  watch
+//	Watched, Unwatched, KeptWatch  watch
 //	Told
 //	Claimed, Owned, Released: no mailbox; number-of-shards shard:1*
 //
@@ -136,14 +137,10 @@ func (r *Record) AppendTo(b []byte) []byte {
 			b = append(b, n.Hash[:]...)
 			b = binary.AppendUvarint(b, uint64(n.Age/time.Second))
 		}
-		b = binary.AppendUvarint(b, uint64(len(r.Watches)))
-		for i := range r.Watches {
-			b = appendWatch(b, &r.Watches[i])
-		}
 		b = binary.AppendUvarint(b, r.Kept)
 	case Kept:
 		b = r.appendMessage(b)
-	case Watched, Unwatched:
+	case Watched, Unwatched, KeptWatch:
 		b = appendWatch(b, &r.Watch)
 	}
 	return b
@@ -258,7 +255,7 @@ func (p *parser) record() (r Record) {
 		p.state(&r)
 	case Kept:
 		p.message(&r)
-	case Watched, Unwatched:
+	case Watched, Unwatched, KeptWatch:
 		r.Watch = p.watch()
 	case Told:
 	default:
@@ -274,9 +271,6 @@ func (p *parser) state(r *Record) {
 	r.Asleep = time.Duration(p.UpTo(1<<43))*time.Millisecond - time.Millisecond
 	for range p.UpTo(uint64(len(p.Rest)) / 17) {
 		r.Names = append(r.Names, Name{p.hash(), time.Duration(p.UpTo(1<<33)) * time.Second})
-	}
-	for range p.UpTo(uint64(len(p.Rest)) / 4) {
-		r.Watches = append(r.Watches, p.watch())
 	}
 	r.Kept = p.Uint()
 }
@@ -342,14 +336,14 @@ func (p *parser) config() []byte {
 	return p.Bytes(n - 1)
 }
 
-// State returns what restates the mailbox, with the messages up to acking acknowledged: a Restated record and a Kept
-// one for each message.
+// State returns what restates the mailbox, with the messages up to acking acknowledged: a Restated record, a Kept
+// one for each message, and a KeptWatch one for each watch, so that none is long.
 func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, now time.Time) []Record {
 	m.expire(now)
-	begin := m.queue.after(acking)
+	begin, watches := m.queue.after(acking), m.Watches()
 	state := Record{
 		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: max(m.acked, acking), Floor: max(m.floor, acking), Last: m.last,
-		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Watches: m.Watches(), Kept: uint64(m.queue.count - begin),
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(m.queue.count - begin + len(watches)),
 	}
 	if m.asleep != 0 {
 		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
@@ -357,6 +351,9 @@ func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, now time.Time
 	records := append(make([]Record, 0, 1+state.Kept), state)
 	for i := begin; i < m.queue.count; i++ {
 		records = append(records, Record{Type: Kept, Mailbox: id, Message: *m.queue.at(i)})
+	}
+	for _, w := range watches {
+		records = append(records, Record{Type: KeptWatch, Mailbox: id, Watch: w})
 	}
 	return records
 }
@@ -377,9 +374,6 @@ func Restore(l *Limits, r *Record, at time.Time) Mailbox {
 		for _, n := range r.Names {
 			m.names.add(n.Hash, at.Add(-n.Age), l)
 		}
-	}
-	if len(r.Watches) > 0 {
-		m.watching().watches = r.Watches
 	}
 	return m
 }
@@ -402,7 +396,7 @@ func (m *Mailbox) Apply(r *Record, at time.Time) error {
 		m.Hold(r.Hold)
 	case Slept:
 		m.Sleep(at)
-	case Watched:
+	case Watched, KeptWatch:
 		m.Watch(r.Watch)
 	case Unwatched:
 		m.Unwatch(&r.Watch)

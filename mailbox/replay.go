@@ -35,7 +35,8 @@ type Replay struct {
 }
 
 // NewReplay returns one that calls f with each record, and with a Sealed one for each end of a lane. A mailbox whose
-// writer ended while it restated it is not restated: f gets a Restated record and its Kept ones together, or none.
+// writer ended while it restated it is not restated: f gets a Restated record and those that belong to it together, or
+// none.
 func NewReplay(log Log, f func(*Record, *Origin) error) *Replay {
 	return &Replay{log: log, f: f, lanes: make(map[string]laneEnd), restating: make(map[[16]byte]*restating)}
 }
@@ -69,7 +70,7 @@ func (r *Replay) Read(ctx context.Context) error {
 	return errors.Join(err, failed)
 }
 
-// restating is a Restated record, and as many of its Kept ones as were read.
+// restating is a Restated record, and as many of those that belong to it as were read.
 type restating struct {
 	records []Record
 	origin  Origin
@@ -149,7 +150,7 @@ func (r *Replay) record(record *Record, origin *Origin) error {
 	switch record.Type {
 	case Restated:
 		r.restating[record.Mailbox] = &restating{origin: *origin}
-	case Kept:
+	case Kept, KeptWatch:
 	default:
 		return r.f(record, origin)
 	}

@@ -34,7 +34,13 @@ func TestWatches(t *testing.T) {
 	if m.Unwatch(&one) || !m.Unwatch(&two) || m.Unwatch(&two) {
 		t.Error("want one unwatched once, and none whose time is over")
 	}
-	again := Restore(&l, &m.State(recordID, nil, 0, start)[0], start)
+	state := m.State(recordID, nil, 0, start)
+	again := Restore(&l, &state[0], start)
+	for i := range state[1:] {
+		if err := again.Apply(&state[1+i], start); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if got, want := again.Watches(), m.Watches(); len(want) != maxWatches-2 || !slices.Equal(got, want) {
 		t.Errorf("restored with %d watches, had %d", len(got), len(want))
 	}

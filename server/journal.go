@@ -127,6 +127,13 @@ func (j *journal) addLocked(r *mailbox.Record) *commit {
 	before := len(c.entry)
 	c.entry = r.AppendTo(c.entry)
 	size := len(c.entry) - before
+	if size > j.log.MaxEntry()-mailbox.EntryHeaderSize { // or nothing behind it could be stored, ever
+		c.entry = c.entry[:before]
+		j.slog.Error("a record is longer than the log takes, and is not stored", "type", r.Type, "bytes", size)
+		refused := &commit{done: make(chan struct{})}
+		refused.tell(ErrUnavailable)
+		return refused
+	}
 	if len(c.entry) > j.log.MaxEntry() && before > mailbox.EntryHeaderSize {
 		next := j.begin()
 		next.entry = append(next.entry, c.entry[before:]...)
@@ -221,6 +228,11 @@ func (j *journal) take() *commit {
 func (j *journal) newest() *commit {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.ended != nil { // what that was is not known any more, and it may not have been stored
+		c := &commit{done: make(chan struct{})}
+		c.tell(j.ended)
+		return c
+	}
 	if n := len(j.queue); n > 0 {
 		return j.queue[n-1]
 	}
@@ -240,8 +252,8 @@ func (j *journal) run() {
 		for c := j.take(); c != nil; c = j.take() {
 			began := time.Now()
 			if err := j.store(c); err != nil {
-				j.settle(c, err)
 				j.end(err)
+				j.settle(c, err)
 				return
 			}
 			if j.lease > 0 && c.records >= gatherFrom {
@@ -353,6 +365,9 @@ func (j *journal) end(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ended = err
+	if !errors.Is(err, ErrShuttingDown) {
+		j.stalled.Store(true)
+	}
 	for _, c := range j.queue {
 		if !c.told {
 			c.tell(err)

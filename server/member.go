@@ -113,7 +113,7 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	s, j := m.server, m.current()
 	claimed := j.add(&mailbox.Record{Type: mailbox.Claimed, Shards: shards})
 	if err := claimed.waitUntil(ctx); err != nil {
-		return nil, nil, fmt.Errorf("server: claim shards: %w", err)
+		return nil, known, fmt.Errorf("server: claim shards: %w", err)
 	}
 	h, err := s.readHistory(ctx, m.log, shards, known)
 	if err != nil {
@@ -134,10 +134,12 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	s.endNamesIn(won)
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
+			s.untold[shardOf(id)].Add(1)
 			s.notices.add(notice{server: s, tellings: all, done: func(told bool) {
 				if told {
 					j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id})
 				}
+				s.untold[shardOf(id)].Add(-1)
 			}})
 		}
 	}

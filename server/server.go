@@ -62,7 +62,8 @@ type Server struct {
 	gone      gone
 	tenants   tenants
 	notices   notices
-	watchers  watchers // of processes
+	untold    [shardCount]atomic.Int32 // mailboxes that ended, and whose watchers are being told
+	watchers  watchers                 // of processes
 	callers   callers
 	exports   exports
 	names     names

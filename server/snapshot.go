@@ -62,9 +62,10 @@ func (s *Server) Snapshot(ctx context.Context) error {
 			w.add(&mailbox.Record{Type: mailbox.Ended, Mailbox: id, Reason: reasons[why]})
 		}
 	})
+	var ending [shardCount]bool
 	for _, o := range owned {
 		for _, b := range s.shards[o.Shard].all() {
-			b.restate(w)
+			ending[o.Shard] = !b.restate(w) || ending[o.Shard]
 			if err := w.flushIfFull(); err != nil {
 				return fmt.Errorf("server: snapshot: %w", err)
 			}
@@ -74,11 +75,17 @@ func (s *Server) Snapshot(ctx context.Context) error {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}
 	for _, o := range owned {
-		s.shards[o.Shard].raiseFloor(o.Since, first)
+		if !ending[o.Shard] && s.untold[o.Shard].Load() == 0 { // or who is to be told stands before it
+			s.shards[o.Shard].raiseFloor(o.Since, first)
+		}
 	}
 	j.written.Add(-before)
 	if s.cluster == nil {
-		if err := s.member.trim(ctx, first); err != nil {
+		floor := first
+		for _, o := range s.ownedShards() {
+			floor = min(floor, o.Floor)
+		}
+		if err := s.member.trim(ctx, floor); err != nil {
 			return fmt.Errorf("server: snapshot: %w", err)
 		}
 	}
@@ -87,17 +94,18 @@ func (s *Server) Snapshot(ctx context.Context) error {
 	return nil
 }
 
-// restate adds the mailbox's records, with none of another change between them.
-func (b *box) restate(w *snapshotWriter) {
+// restate adds the mailbox's records, with none of another change between them, unless it is about to end.
+func (b *box) restate(w *snapshotWriter) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over() != nil {
-		return
+		return false
 	}
 	// what was acknowledged already, further up in the log, must not come back
 	for _, r := range b.mail.State(b.id, b.config, b.acking, b.server.clock.now()) {
 		w.add(&r)
 	}
+	return true
 }
 
 // snapshotWriter adds records to the journal, and waits for it.
@@ -127,7 +135,7 @@ func (w *snapshotWriter) addOwned(s *Server) []ownedShard {
 
 func (w *snapshotWriter) add(r *mailbox.Record) {
 	w.newest = w.journal.add(r)
-	size := len(r.Message.Body) + len(r.Config) + restatedCost
+	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + restatedCost
 	w.waiting += size
 	w.bytes += size
 }

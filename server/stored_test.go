@@ -2,8 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -76,6 +82,90 @@ func TestShownOnceStored(t *testing.T) {
 	if err := post(s.Server, doomed.Address, "4"); err != ErrClosed {
 		t.Errorf("a message for the closed mailbox: %v, want %v", err, ErrClosed)
 	}
+}
+
+// TestSnapshotOfManyWatches: all that a mailbox may hold can be stored anew, however long an entry of the log may be.
+func TestSnapshotOfManyWatches(t *testing.T) {
+	dir := t.TempDir()
+	s := startDurable(t, dir, Options{})
+	m := open(t, s.Server)
+	target := address.Description{Kind: address.Mailbox, Mailbox: grant(t, s.Server, m.Key.Reveal()).Mailbox()}
+	const most = 1000
+	for i := range most {
+		w := mailbox.Watch{Ref: fmt.Sprintf("%0128d", i), Reply: strings.Repeat("x", address.MaxText)}
+		if err := s.watch(target.Mailbox, &w, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustPost(t, s.Server, m.Address, "1")
+	want := s.watchesOf(&target)
+	for range 2 {
+		taken, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- s.Snapshot(taken) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-taken.Done():
+			t.Fatal("the snapshot does not end")
+		}
+		s.crash(t)
+		s = startDurable(t, dir, Options{})
+		if got := s.watchesOf(&target); len(got) != most || !slices.Equal(got, want) {
+			t.Fatalf("%d watches after a restart, want %d", len(got), most)
+		}
+		expectHolds(t, s.Server, m, "1")
+	}
+}
+
+// TestTooLongForTheLog: a record that the log can't take is refused, and not in the way of others.
+func TestTooLongForTheLog(t *testing.T) {
+	s := startDurable(t, t.TempDir(), Options{})
+	m := open(t, s.Server)
+	most := s.log.MaxEntry() - mailbox.EntryHeaderSize
+	for size, want := range map[int]error{most: nil, most + 1: ErrUnavailable} {
+		r := mailbox.Record{Type: mailbox.Claimed, Shards: make([]uint8, size-4)} // the type, and a length of three bytes
+		if got := len(r.AppendTo(nil)); got != size {
+			t.Fatalf("a record of %d bytes, want %d", got, size)
+		}
+		if err := s.member.current().add(&r).wait(); !errors.Is(err, want) {
+			t.Errorf("a record of %d bytes, of %d: %v, want %v", size, most, err, want)
+		}
+		mustPost(t, s.Server, m.Address, "1")
+	}
+}
+
+// TestSnapshotKeepsUntold: who could not be told yet of a mailbox's end is told after a snapshot and a crash.
+func TestSnapshotKeepsUntold(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Limits: mailbox.Limits{Backlog: 1}}
+	s := startDurable(t, dir, o)
+	watcher, m := open(t, s.Server), open(t, s.Server)
+	ask(t, s.Server, mailbox.KindMonitor, "w", watcher, m.Address)
+	mustPost(t, s.Server, watcher.Address, "1") // it has no room
+	closeBox(t, s.Server, m)
+	for range 2 {
+		if err := s.Snapshot(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.crash(t)
+	s = startDurable(t, dir, o)
+	g := grant(t, s.Server, watcher.Key.Reveal())
+	if err := s.Ack(g, mailbox.Cursor{Epoch: watcher.Cursor.Epoch, Seq: 1}); err != nil {
+		t.Fatal(err)
+	}
+	sub, r := subscribe(t, s.Server, watcher, Subscribing{Hold: true})
+	defer sub.Close()
+	if got := collect(t, sub, r, 1); !strings.Contains(got[0], "closed") {
+		t.Errorf("it is told %s", got)
+	}
+	// once it was, nothing holds the log up
+	untold := &s.untold[shardOf(grant(t, s.Server, m.Key.Reveal()).Mailbox())]
+	until(t, "all are told", func() bool { return untold.Load() == 0 })
 }
 
 // TestSnapshotKeepsAcknowledged holds that a message whose acknowledgement is in the log already, but not done yet,
