@@ -131,10 +131,10 @@ func (c *cluster) dropSilent() {
 	for _, n := range c.others() {
 		n.endUnanswered()
 		c.mu.Lock()
-		silent := time.Since(n.heard)
+		silent, name := time.Since(n.heard), n.beat.Name
 		c.mu.Unlock()
 		if silent > silence {
-			c.log.Warn("a node is silent", "node", n.id, "name", n.beat.Name, "for", silent)
+			c.log.Warn("a node is silent", "node", n.id, "name", name, "for", silent)
 			c.drop(n)
 		}
 	}

@@ -170,6 +170,7 @@ func (c *cluster) drop(n *node) {
 
 // yield hands all shards over, and sends the readers of other nodes' mailboxes away.
 func (c *cluster) yield(ctx context.Context) error {
+	c.stopClaiming()
 	c.owning.Lock() // what govern claims at this moment is released too
 	defer c.owning.Unlock()
 	err := c.member.release(ctx, c.member.owned())
@@ -190,9 +191,7 @@ func (c *cluster) leave() {
 	c.left = true
 	c.mu.Unlock()
 	close(c.done)
-	if cancel := c.claiming.Load(); cancel != nil {
-		(*cancel)() // govern may just read a log that tells nothing
-	}
+	c.stopClaiming()
 	c.sendWaiting()
 	c.sendBeat(false, true)
 	c.forgetAll()

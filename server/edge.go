@@ -142,7 +142,7 @@ func (n *node) takeSubscribe(r *pack.Reader) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := n.cluster.server
-	b, err := s.box(id)
+	b, err := s.find(id)
 	var sub *Subscription
 	if err == nil {
 		sub, err = s.attach(b, how, e)

@@ -51,11 +51,11 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message,
 	if err != nil {
 		return Posted{}, err
 	}
+	if err := s.cluster.reach(); err != nil { // another node may run it by now
+		return Posted{}, err
+	}
 	if n == nil {
 		return Posted{}, s.forProcess(ctx, name, msg, once)
-	}
-	if err := s.cluster.reach(); err != nil {
-		return Posted{}, err
 	}
 	return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil
 }
@@ -83,11 +83,24 @@ func (n *node) takeForProcess(r *pack.Reader) {
 	msg.Body = slices.Clone(msg.Body)
 	select {
 	case n.work <- func() {
-		n.answer(call, nil, n.cluster.server.forProcess(withSender(fromOutside, from), name, msg, record.Name))
+		n.answer(call, nil, n.cluster.server.forProcessHere(withSender(fromOutside, from), name, msg, record.Name))
 	}:
 	default:
 		n.answer(call, nil, ErrFull)
 	}
+}
+
+// forProcessHere queues what another node sent for a process, unless it is one that this node runs no more.
+func (s *Server) forProcessHere(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) error {
+	if s.processes.isOne(name) {
+		if !s.shards[shardOfName(name)].isOwned() {
+			return errElsewhere
+		}
+		if err := s.cluster.reach(); err != nil {
+			return err
+		}
+	}
+	return s.forProcess(ctx, name, msg, once)
 }
 
 // workOff does, in their order, what came for processes, until the node is given up.

@@ -18,7 +18,7 @@ const routePatience = 5 * time.Second
 
 // at does something with a mailbox: here if this node owns it, else there. It waits while nobody does.
 func (s *Server) at(id uuid.UUID, here func(*box) error, there func(*node) error) error {
-	b, err := s.box(id)
+	b, err := s.find(id)
 	if err == nil {
 		err = here(b)
 	}
@@ -41,7 +41,7 @@ func (s *Server) at(id uuid.UUID, here func(*box) error, there func(*node) error
 			err = there(n)
 		default:
 			var b *box
-			if b, err = s.box(id); err == nil {
+			if b, err = s.find(id); err == nil {
 				err = here(b)
 			}
 		}
@@ -243,7 +243,7 @@ func (n *node) takeAction(kind byte, r *pack.Reader) asked {
 	case isDisconnect:
 		retry = readRetry(r)
 	}
-	b, err := n.cluster.server.box(id)
+	b, err := n.cluster.server.find(id)
 	if err != nil {
 		a.err = err
 		return a
@@ -271,7 +271,7 @@ func (n *node) takeWatch(r *pack.Reader) asked {
 	if r.Failed {
 		return a
 	}
-	b, err := n.cluster.server.box(record.Mailbox)
+	b, err := n.cluster.server.find(record.Mailbox)
 	if err != nil {
 		a.err = err
 		return a

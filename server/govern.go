@@ -115,8 +115,8 @@ func (c *cluster) pause() {
 		return // it has just joined, and owns nothing
 	}
 	sure := j.sure()
-	if cancel := c.claiming.Load(); !sure && cancel != nil {
-		(*cancel)()
+	if !sure {
+		c.stopClaiming()
 	}
 	if sure || c.paused {
 		c.paused = !sure
@@ -131,6 +131,13 @@ func (c *cluster) pause() {
 	}
 	for _, n := range c.others() {
 		n.cut()
+	}
+}
+
+// stopClaiming ends the reading of a log that may tell nothing just now, or much.
+func (c *cluster) stopClaiming() {
+	if cancel := c.claiming.Load(); cancel != nil {
+		(*cancel)()
 	}
 }
 

@@ -196,7 +196,7 @@ func (s *Server) place(ctx context.Context, g *address.Grant, msg mailbox.Messag
 }
 
 func (s *Server) append(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time) (Posted, error) {
-	b, err := s.box(id)
+	b, err := s.find(id)
 	if err != nil {
 		return Posted{}, err
 	}

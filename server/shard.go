@@ -52,6 +52,22 @@ func (s *Server) box(id uuid.UUID) (*box, error) {
 	return nil, errElsewhere
 }
 
+// find is box for who acts on the answer: that there is no mailbox can only say who is sure to own its shard. The
+// error is [ErrUnavailable] while this node may have been given up: another may have opened it.
+func (s *Server) find(id uuid.UUID) (*box, error) {
+	b, err := s.box(id)
+	if err != nil && !errors.Is(err, errElsewhere) && !s.shard(id).isSure() {
+		return nil, ErrUnavailable
+	}
+	return b, err
+}
+
+func (sh *shard) isSure() bool {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.journal == nil || sh.journal.sure()
+}
+
 func (sh *shard) all() []*box {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
