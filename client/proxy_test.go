@@ -18,6 +18,7 @@ type proxy struct {
 	most    int  // cut each connection after a random number of bytes below it, of the server's; 0: never
 	mute    bool // from now on hand on nothing of what the server says, on the connections that there are
 	cuts    int
+	ended   bool // what comes is cut
 	conns   map[net.Conn]bool
 	swallow chan struct{} // told of each piece that was not handed on
 }
@@ -29,12 +30,16 @@ func newProxy(t testing.TB, target string) *proxy {
 	}
 	p := &proxy{Listener: l, target: target, conns: make(map[net.Conn]bool), swallow: make(chan struct{}, 1)}
 	p.wait.Go(p.accept)
-	t.Cleanup(func() {
-		l.Close()
-		p.cutAll()
-		p.wait.Wait()
-	})
+	t.Cleanup(p.end)
 	return p
+}
+
+// end takes no more connections, and cuts those that there are.
+func (p *proxy) end() {
+	p.Close()
+	p.set(func() { p.ended = true })
+	p.cutAll()
+	p.wait.Wait()
 }
 
 func (p *proxy) url() string { return "http://" + p.Addr().String() }
@@ -86,8 +91,12 @@ func (p *proxy) carry(c net.Conn) {
 		return
 	}
 	defer up.Close()
-	p.set(func() { p.conns[c], p.conns[up] = true, true })
+	ended := false
+	p.set(func() { p.conns[c], p.conns[up], ended = true, true, p.ended })
 	defer p.set(func() { delete(p.conns, c); delete(p.conns, up) })
+	if ended {
+		return
+	}
 	p.wait.Go(func() {
 		io.Copy(up, c)
 		up.Close()

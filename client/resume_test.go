@@ -20,11 +20,7 @@ import (
 func doomed(t testing.TB, s *site, o client.DialOptions) (p *client.Peer, kill func()) {
 	t.Helper()
 	proxy := newProxy(t, s.Listener.Addr().String())
-	return dial(t, proxy.url(), o), func() {
-		proxy.Close()
-		proxy.cutAll()
-		proxy.wait.Wait()
-	}
+	return dial(t, proxy.url(), o), proxy.end
 }
 
 // resume dials by a state that was stored meanwhile.
