@@ -207,6 +207,48 @@ func TestClusterDropOldest(t *testing.T) {
 	}
 }
 
+// TestClusterGapBetween: a reader at another node that falls behind is told of the gap where it is, between messages.
+func TestClusterGapBetween(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t)
+	all := startNodes(t, []string{nats, nats}, "--backlog", "20", "--overflow", "drop-oldest", "--send-buffer", "8192")
+	m := all[0].open(t)
+	c := dialNarrow(t, all[1].addr, 0)
+	defer c.Close()
+	fmt.Fprintf(c, "GET /_gb/mailbox HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", m.Key)
+	s := begun(t, c)
+	const sent = 20_000
+	pad := strings.Repeat("x", 100)
+	var lines strings.Builder
+	for n := 1; n <= sent; n++ {
+		fmt.Fprintf(&lines, `{"to":%q,"body":{"n":%d,"pad":%q}}`+"\n", m.Address, n, pad)
+	}
+	all[0].expect(t, 200, "POST", "/_gb/send", lines.String(), "Content-Type", "application/x-ndjson")
+	gaps, last := 0, 0
+	for last < sent {
+		e, err := s.event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var at struct{ N, Missing int }
+		if err := json.Unmarshal([]byte(e.data), &at); err != nil {
+			t.Fatalf("%+v: %v", e, err)
+		}
+		if e.name == "gap" {
+			gaps++
+			at.N = last + at.Missing
+		} else if at.N != last+1 {
+			t.Fatalf("message %d after %d, with no gap", at.N, last)
+		}
+		if last = at.N; !strings.HasSuffix(e.id, fmt.Sprintf(".%d", last)) {
+			t.Fatalf("event %q of message %d has the id %s", e.name, last, e.id)
+		}
+	}
+	if gaps == 0 {
+		t.Error("nothing was missed")
+	}
+}
+
 // TestClusterStalledReader: a reader that takes nothing, of a mailbox on another node, costs both little, and gets
 // everything once when it goes on.
 func TestClusterStalledReader(t *testing.T) {

@@ -71,6 +71,7 @@ func (s *stream) fill(c *chunk) (more bool) {
 			c.gap(s.idPrefix, gap.Missing, at)
 			return true
 		}
+		at.Seq = m.Seq
 		c.message(s.idPrefix, at.Epoch, m)
 		return true
 	})

@@ -85,6 +85,9 @@ func TestStreamsPerClient(t *testing.T) {
 	s.stream("/_gb/mailbox?new", "Client", "a").init()
 	_, a := s.tryStream("/_gb/mailbox?new", "Client", "a")
 	expectProblem(t, "a third stream", a, 429, "too-many-streams")
+	if n := metric(t, s, "genbrowser_mailboxes"); n != "2" {
+		t.Errorf("%s mailboxes, of which nobody knows one; want 2", n)
+	}
 	s.stream("/_gb/mailbox?new", "Client", "b").init()
 	first.close()
 	until(t, "there is room for another one", func() bool {

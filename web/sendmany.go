@@ -40,6 +40,7 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	}
 	rc.EnableFullDuplex() // HTTP/2 needs no asking
 	rc.SetReadDeadline(time.Time{})
+	rc.SetWriteDeadline(time.Time{}) // HTTP/2 would end what is idle; each write has its own
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")

@@ -59,6 +59,12 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &stream{h: h, client: h.address(r), since: time.Now().UnixNano()}
+	if rd.key == "" { // or nobody would know the key of the mailbox that was opened
+		if err := h.streams.full(s.client); err != nil {
+			h.refuse(w, err)
+			return
+		}
+	}
 	var g address.Grant
 	sub, o, err := h.join(r, &rd, &g, s)
 	if err != nil {

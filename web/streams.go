@@ -35,14 +35,28 @@ func (s *streams) add(st *stream) error {
 	if s.empty != nil {
 		return server.ErrShuttingDown
 	}
+	if err := s.fullLocked(st.client); err != nil {
+		return err
+	}
 	if s.perClient > 0 {
-		if s.of[st.client] >= s.perClient {
-			return &problem.Problem{Kind: problem.TooManyStreams, Detail: fmt.Sprintf("at most %d", s.perClient), RetryAfter: 5 * time.Second}
-		}
 		s.of[st.client]++
 	}
 	s.all[st] = struct{}{}
 	return nil
+}
+
+// full returns why a client may have no more streams; nil if it may.
+func (s *streams) full(client string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fullLocked(client)
+}
+
+func (s *streams) fullLocked(client string) error {
+	if s.perClient == 0 || s.of[client] < s.perClient {
+		return nil
+	}
+	return &problem.Problem{Kind: problem.TooManyStreams, Detail: fmt.Sprintf("at most %d", s.perClient), RetryAfter: 5 * time.Second}
 }
 
 func (s *streams) count() int {

@@ -61,7 +61,7 @@ type flags struct {
 	MaxRegistered int `help:"Names that may be registered at this server." default:"10000"`
 
 	Heartbeat     time.Duration `help:"Sign of life on silent streams." default:"15s"`
-	SlowReader    time.Duration `help:"How long a stream may take nothing until it is dropped." default:"60s"`
+	SlowReader    time.Duration `help:"How long a client may take nothing of a stream or an answer until it is dropped." default:"60s"`
 	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
 	FastLane      bool          `negatable:"" help:"Serve sends over plain TCP and unix sockets past net/http, which takes less CPU. Anything but the most usual form of a send is net/http's as ever. Without effect with --send-rate or --send-bytes."`
 	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 3000 for each processor, -1 for no limit."`
@@ -189,7 +189,7 @@ func (f *flags) limits() mailbox.Limits {
 // serveOn serves until ctx ends or no listener is left, then lets everything that was accepted be delivered.
 func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Handler, gb *web.Handler, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler: root, ReadTimeout: f.ReadTimeout,
+		Handler: root, ReadTimeout: f.ReadTimeout, WriteTimeout: f.SlowReader,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols: protocols(),
 	}
@@ -225,7 +225,10 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	for _, l := range listeners {
 		l.socket.beginDrain()
 	}
-	<-ended
+	select {
+	case <-ended:
+	case <-grace.Done(): // somebody in a fast lane takes no answers
+	}
 	silent.hurry()
 	err = errors.Join(err, srv.Shutdown(grace), srv.Close())
 	return err

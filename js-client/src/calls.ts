@@ -28,7 +28,12 @@ interface Waiting {
   readonly onState: MonitorOptions['onState'];
 }
 
-export function createCalls(wire: Wire, self: () => Address): Calls {
+/** @param tell runs a callback of the program, whose faults are its own. */
+export function createCalls(
+  wire: Wire,
+  self: () => Address,
+  tell: <T>(callback: ((value: T) => void) | undefined, value: T) => void,
+): Calls {
   const waiting = new Map<string, Waiting>();
   // Every ref of this client begins with it, so that what comes too late is known as well.
   const mine = random(6);
@@ -123,9 +128,7 @@ export function createCalls(wire: Wire, self: () => Address): Calls {
       if (kind == 'message') return false;
       if (kind == 'state') {
         const { state } = envelope.body as { state: 'connected' };
-        // What it throws is not the stream's matter.
-        const { onState } = waiting.get(ref) ?? {};
-        if (onState) queueMicrotask(() => onState(state));
+        tell(waiting.get(ref)?.onState, state);
         return true;
       }
       const answers = /^(reply|failure|down)$/.test(kind);

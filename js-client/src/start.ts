@@ -61,7 +61,7 @@ export async function start<Config = unknown>(
     save();
   });
   const mailbox = createMailbox(order.taken, onError);
-  const calls = createCalls(wire, () => (init as Init).address);
+  const calls = createCalls(wire, () => (init as Init).address, tell);
   const answers = createAnswers(wire, assertOpen, mailbox.calls, order.taken);
 
   function assertOpen() {

@@ -8,4 +8,5 @@ export interface Calls extends Pick<Client, 'call' | 'monitor' | 'link'> {
     /** No answer can come any more. */
     end(error: GenBrowserError): void;
 }
-export declare function createCalls(wire: Wire, self: () => Address): Calls;
+/** @param tell runs a callback of the program, whose faults are its own. */
+export declare function createCalls(wire: Wire, self: () => Address, tell: <T>(callback: ((value: T) => void) | undefined, value: T) => void): Calls;

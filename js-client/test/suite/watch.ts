@@ -38,6 +38,22 @@ export function watchCases(test: Register): void {
     await client.send(other.address, 'it lives on');
   });
 
+  test('a monitor whose callback throws goes on, and the fault is told', async t => {
+    const errors: unknown[] = [];
+    const client = await t.start({ onError: error => errors.push(error) });
+    const other = await t.start();
+    const fault = new Error('of the program');
+    const { down } = await client.monitor(other.address, {
+      grace: 2,
+      onState() {
+        throw fault;
+      },
+    });
+    await other.close({ keep: true });
+    equal(await down, { reason: 'disconnected' });
+    equal(errors, [fault, fault]);
+  });
+
   test('a monitor tells while a handler is busy, and across a cut stream', async t => {
     const proxy = await t.proxy('tcp');
     const [client, other] = await Promise.all([t.start({}, proxy.url), t.start()]);
