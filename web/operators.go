@@ -3,6 +3,7 @@ package web
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,7 +14,9 @@ import (
 var thisMachine = []string{"127.0.0.0/8", "::1/128", "unix"}
 
 // OperatorsAt returns a function for Options.Operator that lets in who comes from the given networks, such as
-// "10.0.0.0/8", where "unix" stands for unix sockets; with none, from this machine. Behind proxies, which are named
+// "10.0.0.0/8", where "unix" stands for unix sockets; with none, from this machine. What comes from a loopback address
+// in plain HTTP must be for a host without a domain, such as localhost or 127.0.0.1: a page of elsewhere can have a name of its
+// own lead there. Behind proxies, which are named
 // as for [ForwardedFor], the address counts that they vouch for.
 //
 // What came by way of another proxy is never an operator's: it has the address of that proxy, which often is on this
@@ -44,8 +47,24 @@ func OperatorsAt(places, proxies []string) (func(*http.Request) bool, error) {
 		case overSocket(r):
 			return sockets
 		}
-		return at.contain(host)
+		return at.contain(host) && !rebound(r, host)
 	}, nil
+}
+
+// rebound reports whether a page may have sent a request that took this machine for its own host, since its name led
+// here for a while (DNS rebinding). Such a name is of the public DNS, where none is without a dot, and has no certificate here.
+func rebound(r *http.Request, from string) bool {
+	if ip, err := netip.ParseAddr(from); err != nil || !ip.Unmap().IsLoopback() || r.TLS != nil {
+		return false
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return false
+	}
+	return strings.Contains(strings.TrimSuffix(host, "."), ".") && !strings.HasSuffix(host, ".localhost")
 }
 
 // throughProxy reports whether a proxy left its mark on a request.

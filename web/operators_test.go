@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/tls"
 	"net/http"
 	"strings"
 	"testing"
@@ -62,6 +63,22 @@ func TestOperatorsAt(t *testing.T) {
 		{"10.1.0.0/16 unix", "", "@", "", true},
 		{"2001:db8::7/128", "", "[2001:db8::7]:5", "", true},
 		{"2001:db8::7/128", "", "[2001:db8::8]:5", "", false}, // not their whole network
+
+		// a name of the public DNS may be a page's that leads here
+		{"", "", "127.0.0.1:5", "Host=evil.example", false},
+		{"", "", "127.0.0.1:5", "Host=evil.example:8080", false},
+		{"", "", "127.0.0.1:5", "Host=evil.example.", false},
+		{"", "", "[::1]:5", "Host=evil.example", false},
+		{"", "", "[::ffff:127.0.0.1]:5", "Host=127.0.0.1.evil.example", false},
+		{"127.0.0.0/8", "", "127.0.0.1:5", "Host=evil.example", false},
+		{"", "", "127.0.0.1:5", "Host=localhost:8080", true},
+		{"", "", "127.0.0.1:5", "Host=gb.localhost:8080", true},
+		{"", "", "127.0.0.1:5", "Host=127.0.0.1:8080", true},
+		{"", "", "[::1]:5", "Host=[::1]:8080", true},
+		{"", "", "[::1]:5", "Host=[::1]", true},
+		{"", "", "127.0.0.1:5", "Host=machine", true},
+		{"10.1.0.0/16", "", "10.1.2.3:5", "Host=gb.example", true},
+		{"", "127.0.0.0/8", "127.0.0.1:5", "Host=gb.example;X-Forwarded-For=127.0.0.1", true},
 	} {
 		operator, err := OperatorsAt(strings.Fields(tt.places), strings.Fields(tt.proxies))
 		if err != nil {
@@ -69,13 +86,19 @@ func TestOperatorsAt(t *testing.T) {
 		}
 		r := &http.Request{RemoteAddr: tt.remote, Header: http.Header{}}
 		for h := range strings.SplitSeq(tt.headers, ";") {
-			if name, value, ok := strings.Cut(h, "="); ok {
+			if name, value, ok := strings.Cut(h, "="); name == "Host" {
+				r.Host = value
+			} else if ok {
 				r.Header.Add(name, value)
 			}
 		}
 		if got := operator(r); got != tt.want {
 			t.Errorf("at %q, proxies %q: %s with %q: %v, want %v", tt.places, tt.proxies, tt.remote, tt.headers, got, tt.want)
 		}
+	}
+	operator, err := OperatorsAt(nil, nil)
+	if err != nil || !operator(&http.Request{RemoteAddr: "127.0.0.1:5", Host: "gb.example", TLS: &tls.ConnectionState{}}) {
+		t.Errorf("over TLS, by a name: no operator, %v", err)
 	}
 	if _, err := OperatorsAt([]string{"unix", "10.0.0.1"}, nil); err == nil {
 		t.Error("an address for a network: nil error")

@@ -27,6 +27,7 @@ type draining struct {
 	deadliner
 	until atomic.Pointer[time.Time] // set while it drains
 	pace  *rate.Limiter             // set before it is used; shared with other listeners
+	slow  time.Duration             // so long a client may acknowledge nothing
 }
 
 // deadliner is what TCP and Unix listeners are.
@@ -47,6 +48,9 @@ func (d *draining) Accept() (net.Conn, error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, net.ErrClosed
+	}
+	if err == nil {
+		dropVanished(c, d.slow)
 	}
 	return c, err
 }

@@ -201,6 +201,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 	for _, l := range listeners {
 		log.Info("listening", "url", l.url)
 		l.socket.pace = pace
+		l.socket.slow = f.SlowReader
 		if f.FastLane && (l.transport == "tcp" || l.transport == "unix") {
 			l.Listener = gb.FastLane(l.Listener, srv)
 		}
