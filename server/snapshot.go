@@ -75,9 +75,7 @@ func (s *Server) Snapshot(ctx context.Context) error {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}
 	for _, o := range owned {
-		if !ending[o.Shard] && s.untold[o.Shard].Load() == 0 { // or who is to be told stands before it
-			s.shards[o.Shard].raiseFloor(o.Since, first)
-		}
+		s.shards[o.Shard].raiseFloor(o.Since, first, ending[o.Shard] || s.untold[o.Shard].Load() != 0)
 	}
 	j.written.Add(-before)
 	if s.cluster == nil {

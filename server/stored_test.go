@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -119,6 +120,35 @@ func TestSnapshotOfManyWatches(t *testing.T) {
 		}
 		expectHolds(t, s.Server, m, "1")
 	}
+}
+
+// TestFloorOfUntold: who can't be told does not keep the log from being trimmed for long.
+func TestFloorOfUntold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sh := &shard{}
+		sh.own(boxes{}, nil, 1, 10)
+		for _, step := range []struct {
+			after  time.Duration
+			first  uint64
+			untold bool
+			want   uint64
+		}{
+			{0, 20, false, 20},
+			{0, 30, true, 20},
+			{time.Second, 40, true, 20},
+			{2 * tellPatience, 50, true, 30}, // who was to be told at 30 was told by now, or can't be
+			{time.Second, 60, true, 30},
+			{2 * tellPatience, 70, true, 50},
+			{time.Second, 80, false, 80},
+			{0, 90, true, 80},
+		} {
+			time.Sleep(step.after)
+			if sh.raiseFloor(1, step.first, step.untold); sh.floor != step.want {
+				t.Errorf("a snapshot that begins at %d leaves the floor at %d, want %d", step.first, sh.floor, step.want)
+			}
+			sh.raiseFloor(2, 1000, false) // of a claim that is over
+		}
+	})
 }
 
 // TestTooLongForTheLog: a record that the log can't take is refused, and not in the way of others.
