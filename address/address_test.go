@@ -185,6 +185,9 @@ func TestCaveatsHold(t *testing.T) {
 		`{"Type":"ping"}`:                          ErrType,
 		`{"type":"ping","type":"x"}`:               ErrType,
 		`{"type":"x","\u0074ype":"ping"}`:          ErrType,
+		`{"type":"ping","Type":"x"}`:               ErrType, // a decoder that folds case sees x
+		`{"tYpe":1,"type":"ping"}`:                 ErrType,
+		`{"type":"ping","n":{"Type":"x"}}`:         nil,
 		`{"type":["ping"]}`:                        ErrType,
 		`{"type":{"type":"ping"}}`:                 ErrType,
 		`{"type":null}`:                            ErrType,

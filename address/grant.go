@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -155,6 +156,10 @@ func messageType(body []byte) (typ string, err error) {
 		name, err := dec.Token()
 		if err != nil {
 			return "", fmt.Errorf("%w: %w", ErrType, err)
+		}
+		text, _ := name.(string)
+		if strings.EqualFold(text, "type") && name != "type" {
+			return "", fmt.Errorf("%w: %q may be read as \"type\"", ErrType, text)
 		}
 		if name != "type" {
 			var skip json.RawMessage

@@ -194,7 +194,10 @@ func (s *Server) tell(t *telling) error {
 	if err := g.PermitReply(t.ref); err != nil {
 		return err
 	}
-	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref}}
+	if err := g.PermitBody(t.body); err != nil {
+		return err
+	}
+	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref, Via: g.Labels()}}
 	once := mailbox.HashAnswer(t.ref)
 	if t.kind == mailbox.KindState { // the only one that others may follow
 		once = mailbox.NameHash{}

@@ -124,6 +124,9 @@ func (s *Server) watchOf(m *mailbox.Meta, body []byte) (mailbox.Watch, error) {
 	if err == nil {
 		err = g.PermitReply(m.Ref)
 	}
+	if err == nil {
+		err = g.PermitBody([]byte("{}")) // what is told has no type
+	}
 	if err != nil {
 		return w, fmt.Errorf("reply: %w", err)
 	}
@@ -162,11 +165,7 @@ func (b *box) unwatchGone() (some bool) {
 	all := b.mail.Watches()
 	b.mu.Unlock()
 	for i := range all {
-		var g address.Grant
-		if b.server.keys.Verify(&g, all[i].Reply) != nil || g.Kind() != address.Mailbox {
-			continue
-		}
-		if _, err := b.server.box(g.Mailbox()); err == nil || errors.Is(err, errElsewhere) {
+		if !b.server.isPast(&all[i]) {
 			continue
 		}
 		if _, err := b.tryWatch(&all[i], true); err == nil {

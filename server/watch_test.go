@@ -328,6 +328,80 @@ func TestGoneWatchersMakeRoom(t *testing.T) {
 	}
 }
 
+// TestGoneWatchersOfAProcess does so with a process.
+func TestGoneWatchersOfAProcess(t *testing.T) {
+	s := newServer(t, Options{})
+	target, err := s.Handle("shop", HandlerFunc(nothing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays, gone := open(t, s), open(t, s)
+	for i := range 999 {
+		ask(t, s, mailbox.KindMonitor, fmt.Sprint(i), stays, target)
+	}
+	ask(t, s, mailbox.KindLink, "gone", gone, target)
+	monitor := func(ref string) error {
+		l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindMonitor, Ref: ref, Reply: replyAddress(t, stays, ref)}}
+		_, err := s.Post(target.String(), l)
+		return err
+	}
+	if err := monitor("more"); !errors.Is(err, mailbox.ErrWatched) {
+		t.Errorf("one more than fits: %v, want %v", err, mailbox.ErrWatched)
+	}
+	closeBox(t, s, gone)
+	if err := monitor("more"); err != nil {
+		t.Errorf("one more, once a watcher is gone: %v", err)
+	}
+	if err := monitor("another"); !errors.Is(err, mailbox.ErrWatched) {
+		t.Errorf("one more than fits again: %v, want %v", err, mailbox.ErrWatched)
+	}
+}
+
+// TestToldWithinTheCapability: what the server tells through an address is bound by it, as what others send is.
+func TestToldWithinTheCapability(t *testing.T) {
+	s := newServer(t, Options{})
+	watcher, target := open(t, s), open(t, s)
+	through := func(ref string, caveats ...address.Caveat) mailbox.Meta {
+		a, err := watcher.Address.Attenuate(append(caveats, address.Only(address.Send), address.Expires(replyUntil), address.Reply(ref))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mailbox.Meta{Kind: mailbox.KindMonitor, Ref: ref, Reply: a.String()}
+	}
+	monitor := func(m mailbox.Meta) error {
+		_, err := s.Post(target.Address.String(), &Letter{Body: []byte("null"), Meta: m})
+		return err
+	}
+	if err := monitor(through("t", address.Types("order"))); !errors.Is(err, address.ErrType) {
+		t.Errorf("a monitor that tells through an address for another type: %v, want ErrType", err)
+	}
+	for _, m := range []mailbox.Meta{through("short", address.MaxBytes(10)), through("l", address.Label("shop"))} {
+		if err := monitor(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeBox(t, s, target)
+	sub, _ := subscribe(t, s, watcher, Subscribing{Hold: true})
+	defer sub.Close()
+	await(t, 5*time.Second, "it is told", func() bool { return s.notices.isIdle() })
+	var via []string
+	count := 0
+	sub.Read(func(m *mailbox.Message, _ error) bool {
+		count++
+		via = m.Meta.Via
+		return true
+	})
+	if count != 1 || len(via) != 1 || via[0] != "shop" {
+		t.Errorf("told %d times, by %v; want once, by shop", count, via)
+	}
+}
+
+func (q *notices) isIdle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.running
+}
+
 // TestWaitingCallsAreBounded lets as many calls wait as may, and one more.
 func TestWaitingCallsAreBounded(t *testing.T) {
 	s := newServer(t, Options{Calls: 2})

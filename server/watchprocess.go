@@ -1,10 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -34,7 +36,15 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 		return nil
 	}
-	return s.watchProcess(name, &w, remove)
+	if err := s.watchProcess(name, &w, remove); err != nil || remove || s.processes.knows(name) {
+		return err
+	}
+	// it ended meanwhile, and may not have seen this watch
+	if err := s.watchProcess(name, &w, true); err != nil {
+		return err
+	}
+	s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
+	return nil
 }
 
 // watchers are who is told of the end of processes.
@@ -50,7 +60,11 @@ func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) erro
 	w := &s.watchers
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, err := w.change(name, one, remove); err != nil {
+	_, err := w.change(name, one, remove)
+	if errors.Is(err, mailbox.ErrWatched) && w.forget(name, s.isPast) {
+		_, err = w.change(name, one, remove)
+	}
+	if err != nil {
 		return err
 	}
 	w.far.remove(name, one)
@@ -78,6 +92,29 @@ func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed
 		delete(w.byName, name)
 	}
 	return true, nil
+}
+
+// forget removes the watches of a process that are past, and reports whether there were any; mu is held. Other nodes
+// keep what they heard of them until the process ends.
+func (w *watchers) forget(name string, past func(*mailbox.Watch) bool) bool {
+	all := w.byName[name]
+	left := slices.DeleteFunc(all, func(one mailbox.Watch) bool { return past(&one) })
+	w.byName[name] = left
+	return len(left) < len(all)
+}
+
+// isPast reports whether a watch is of no use any more: its time is over, or its watcher is a mailbox that this node
+// knows to have ended.
+func (s *Server) isPast(w *mailbox.Watch) bool {
+	if w.Until != 0 && w.Until <= s.clock.now().Unix() {
+		return true
+	}
+	var g address.Grant
+	if s.keys.Verify(&g, w.Reply) != nil || g.Kind() != address.Mailbox {
+		return false
+	}
+	_, err := s.box(g.Mailbox())
+	return err != nil && !errors.Is(err, errElsewhere)
 }
 
 // take returns who watches a process, and forgets them.
