@@ -59,10 +59,9 @@ func (p *Peer) limited(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, p.callTimeout)
 }
 
-// replyAddress makes an address that lets through what answers ref and nothing else.
-func (p *Peer) replyAddress(ref string, more ...address.Caveat) (address.Address, error) {
-	caveats := append([]address.Caveat{address.Only(address.Send)}, more...)
-	a, err := p.box.Address().Attenuate(append(caveats, address.Reply(ref))...)
+// replyAddress makes an address with these rights that lets through what answers ref and nothing else.
+func (p *Peer) replyAddress(ref string, rights address.Rights) (address.Address, error) {
+	a, err := p.box.Address().Attenuate(address.Only(rights), address.Reply(ref))
 	if err != nil {
 		return a, fmt.Errorf("client: reply address: %w", err)
 	}

@@ -18,7 +18,7 @@ type link struct {
 // once. It needs the link right; linking again changes nothing.
 func (p *Peer) Link(ctx context.Context, to address.Address) error {
 	ref := random(16)
-	reply, err := p.replyAddress(ref)
+	reply, err := p.replyAddress(ref, address.Send|address.Link)
 	if err != nil {
 		return err
 	}

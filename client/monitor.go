@@ -76,7 +76,7 @@ func (p *Peer) Monitor(ctx context.Context, to address.Address, options ...Monit
 		asks = monitorBody{o.States, int64(o.Grace / time.Second)}
 	}
 	ref := random(16)
-	reply, err := p.replyAddress(ref)
+	reply, err := p.replyAddress(ref, address.Send)
 	if err != nil {
 		return nil, err
 	}

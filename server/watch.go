@@ -121,6 +121,9 @@ func (s *Server) watchOf(m *mailbox.Meta, body []byte) (mailbox.Watch, error) {
 	if err == nil {
 		err = g.Permit(address.Send, time.Now())
 	}
+	if err == nil && w.Link { // what the reply address is of is linked as well
+		err = g.Permit(address.Link, time.Now())
+	}
 	if err == nil {
 		err = g.PermitReply(m.Ref)
 	}

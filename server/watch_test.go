@@ -18,7 +18,7 @@ var replyUntil = time.Now().Add(time.Hour)
 
 func replyAddress(t testing.TB, m Mailbox, ref string) string {
 	t.Helper()
-	a, err := m.Address.Attenuate(address.Only(address.Send), address.Expires(replyUntil), address.Reply(ref))
+	a, err := m.Address.Attenuate(address.Only(address.Send|address.Link), address.Expires(replyUntil), address.Reply(ref))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,6 +354,25 @@ func TestGoneWatchersOfAProcess(t *testing.T) {
 	}
 	if err := monitor("another"); !errors.Is(err, mailbox.ErrWatched) {
 		t.Errorf("one more than fits again: %v, want %v", err, mailbox.ErrWatched)
+	}
+}
+
+// TestLinksBothWays: who may only send to a mailbox can't link it to another one, whose end it would be told, and may
+// end by.
+func TestLinksBothWays(t *testing.T) {
+	s := newServer(t, Options{})
+	own, victim := open(t, s), open(t, s)
+	for rights, want := range map[address.Rights]error{address.Send: address.ErrRight, address.Send | address.Link: nil} {
+		reply, err := victim.Address.Attenuate(address.Only(rights), address.Reply("l"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []mailbox.Kind{mailbox.KindLink, mailbox.KindUnlink} {
+			_, err = s.Post(own.Address.String(), &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: kind, Ref: "l", Reply: reply.String()}})
+			if !errors.Is(err, want) {
+				t.Errorf("%v with a reply address with the rights %v: %v, want %v", kind, rights, err, want)
+			}
+		}
 	}
 }
 

@@ -66,7 +66,11 @@ func (c *Context) watch(to address.Address, kind mailbox.Kind, ref string) error
 }
 
 func (c *Context) ask(to address.Address, kind mailbox.Kind, ref string, body []byte) error {
-	reply, err := c.Self().Attenuate(address.Only(address.Send), address.Reply(ref))
+	rights := address.Send
+	if kind == mailbox.KindLink || kind == mailbox.KindUnlink {
+		rights |= address.Link
+	}
+	reply, err := c.Self().Attenuate(address.Only(rights), address.Reply(ref))
 	if err != nil {
 		return fmt.Errorf("server: %v: %w", kind, err)
 	}

@@ -19,7 +19,7 @@ import (
 // replyAddress is what the owner of a mailbox makes for one answer.
 func replyAddress(t testing.TB, o opened, ref string) string {
 	t.Helper()
-	return attenuated(t, o.Address, address.Only(address.Send), address.Expires(time.Now().Add(time.Minute)), address.Reply(ref))
+	return attenuated(t, o.Address, address.Only(address.Send|address.Link), address.Expires(time.Now().Add(time.Minute)), address.Reply(ref))
 }
 
 // line sends one line of many, and returns its answer: a status, and the problem's code if it is one.

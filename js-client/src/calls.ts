@@ -49,7 +49,8 @@ export function createCalls(
   ) {
     const ref = mine + random(10);
     const reply = await attenuate(self(), {
-      rights: ['send'],
+      // Who links is linked as well.
+      rights: kind == 'link' ? ['send', 'link'] : ['send'],
       reply: ref,
       ...(expires && { expires }),
     });
