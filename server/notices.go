@@ -63,6 +63,7 @@ type notice struct {
 type notices struct {
 	mu      sync.Mutex
 	queue   []notice
+	left    int // how many could not be told yet
 	running bool
 	ended   bool
 	more    chan struct{} // has room for one
@@ -91,6 +92,18 @@ func (q *notices) add(n notice) {
 	go q.run(n.server.done)
 }
 
+// offer adds what somebody asked for who may ask again. The error is [ErrOverloaded] if too much waits.
+func (q *notices) offer(n notice) error {
+	q.mu.Lock()
+	full := len(q.queue)+q.left >= maxNotices
+	q.mu.Unlock()
+	if full {
+		return ErrOverloaded
+	}
+	q.add(n)
+	return nil
+}
+
 // end tells nobody any more.
 func (q *notices) end() {
 	q.mu.Lock()
@@ -106,51 +119,56 @@ const (
 	// tellPatience is how long somebody is tried to be told who can't be reached, or whose mailbox is full.
 	tellPatience = 10 * time.Second
 	retryTell    = 200 * time.Millisecond
+	// maxNotices is how many may wait until nobody is told at once any more that what it would watch is gone.
+	maxNotices = 10_000
 )
 
+// run tells what comes at once, and tries the rest again after a while: what can't be told must not be tried anew for
+// each that comes.
 func (q *notices) run(done <-chan struct{}) {
 	defer q.idle.Done()
+	var left []notice
+	again := time.Now() // when what is left is tried again
 	for {
-		q.mu.Lock()
-		batch := q.queue
-		q.queue = nil
-		q.running = len(batch) > 0
-		q.mu.Unlock()
-		if len(batch) == 0 {
+		fresh, ok := q.take(len(left))
+		if !ok {
 			return
 		}
-		var left []notice
-		for i := range batch {
-			if n := &batch[i]; !n.tell() {
-				left = append(left, *n)
-			}
+		fresh = tryAll(fresh)
+		if !time.Now().Before(again) {
+			left, again = tryAll(left), time.Now().Add(retryTell)
 		}
-		if len(left) == 0 {
+		if left = append(left, fresh...); len(left) == 0 {
 			continue
 		}
-		if !q.putBack(left) {
-			return
-		}
-		timer := time.NewTimer(retryTell)
+		timer := time.NewTimer(time.Until(again))
 		select {
 		case <-timer.C:
 		case <-q.more:
 		case <-done:
+			again = time.Now()
 		}
 		timer.Stop()
 	}
 }
 
-// putBack reports whether what could not be told may be tried again.
-func (q *notices) putBack(left []notice) bool {
+// take returns what came; ok is false if there is nothing, and nothing left of what came before, or the end came.
+func (q *notices) take(left int) (fresh []notice, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ended {
-		q.running = false
-		return false
+	fresh, q.queue, q.left = q.queue, nil, left
+	q.running = !q.ended && len(fresh)+left > 0
+	return fresh, q.running
+}
+
+// tryAll returns the notices that are to be tried again.
+func tryAll(all []notice) (left []notice) {
+	for i := range all {
+		if n := &all[i]; !n.tell() {
+			left = append(left, *n)
+		}
 	}
-	q.queue = append(left, q.queue...)
-	return true
+	return left
 }
 
 // tell tries to tell all who were not told, and reports whether there is nothing left to try.

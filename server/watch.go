@@ -85,8 +85,7 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 	case remove && hasEnded(err):
 		return Posted{}, nil
 	case hasEnded(err):
-		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, downOf(err, nil))}})
-		return Posted{}, nil
+		return Posted{}, s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, downOf(err, nil))}})
 	case err == nil && w.Link:
 		err = s.linkBack(id, &w, remove)
 	}
@@ -236,8 +235,7 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		err = s.watch(g.Mailbox(), &back, remove)
 	}
 	if hasEnded(err) && !remove {
-		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&back, downOf(err, nil))}})
-		return nil
+		return s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&back, downOf(err, nil))}})
 	}
 	return err
 }

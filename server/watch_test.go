@@ -357,6 +357,32 @@ func TestGoneWatchersOfAProcess(t *testing.T) {
 	}
 }
 
+// TestNoticesAreBounded: who asks again and again to be told, and takes nothing, is refused at last, and others are told.
+func TestNoticesAreBounded(t *testing.T) {
+	s := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}})
+	full, gone := open(t, s), open(t, s)
+	mustPost(t, s, full.Address, "1")
+	closeBox(t, s, gone)
+	monitor := func(watcher Mailbox, ref string) error {
+		l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindMonitor, Ref: ref, Reply: replyAddress(t, watcher, ref)}}
+		_, err := s.Post(gone.Address.String(), l)
+		return err
+	}
+	for i := range maxNotices {
+		if err := monitor(full, fmt.Sprint(i)); err != nil {
+			t.Fatalf("monitor %d: %v", i, err)
+		}
+		if i == maxNotices-10 {
+			other := open(t, s)
+			if err := monitor(other, "other"); err != nil {
+				t.Fatal(err)
+			}
+			expectTold(t, s, other, `down other {"reason":"closed"}`)
+		}
+	}
+	until(t, "one more is refused", func() bool { return errors.Is(monitor(full, "more"), ErrOverloaded) })
+}
+
 // TestLinksBothWays: who may only send to a mailbox can't link it to another one, whose end it would be told, and may
 // end by.
 func TestLinksBothWays(t *testing.T) {

@@ -33,8 +33,7 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 		if s.cluster != nil && len(s.cluster.routes.Load().processes[name]) > 0 {
 			return fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
 		}
-		s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
-		return nil
+		return s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 	}
 	if err := s.watchProcess(name, &w, remove); err != nil || remove || s.processes.knows(name) {
 		return err
