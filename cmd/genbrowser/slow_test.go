@@ -76,7 +76,7 @@ func TestStopsThoughAnswersAreNotTaken(t *testing.T) {
 
 // Who has nothing to say or to be told for long is no slow reader: neither an upload nor a stream.
 func TestIdleIsNotSlow(t *testing.T) {
-	const slow = 300 * time.Millisecond
+	const slow = time.Second
 	s := simple(t, "--slow-reader", slow.String())
 	for version, protocols := range map[string]func(*http.Protocols){
 		"HTTP/1.1": func(p *http.Protocols) { p.SetHTTP1(true) },

@@ -15,7 +15,7 @@ import (
 
 // TestVanishedClient: a stream whose client is gone without a word ends as soon as one that takes nothing.
 func TestVanishedClient(t *testing.T) {
-	s := simple(t, "--slow-reader", "1s", "--heartbeat", "1s")
+	s := simple(t, "--slow-reader", "3s", "--heartbeat", "1s")
 	streams := func() string {
 		resp, err := http.Get(s.urls[0] + "/metrics")
 		if err != nil {
