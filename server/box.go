@@ -229,9 +229,6 @@ func (b *box) finish(why error, still func() bool) error {
 	b.why = why
 	_, bytes := b.mail.Len()
 	telling := tellings(why, b.detail, b.mail.Watches(), b.mail.Calls())
-	if len(telling) > 0 {
-		s.untold[sh.number].Add(1)
-	}
 	b.mail.Close()
 	b.dropPresence()
 	sub := b.sub
@@ -258,7 +255,6 @@ func (b *box) told(all bool) {
 	if all {
 		b.note(&mailbox.Record{Type: mailbox.Told})
 	}
-	b.server.untold[shardOf(b.id)].Add(-1)
 }
 
 // over returns why the mailbox can't be changed any more, or not now; mu is held.

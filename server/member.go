@@ -134,12 +134,10 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	s.endNamesIn(won)
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
-			s.untold[shardOf(id)].Add(1)
 			s.notices.add(notice{server: s, tellings: all, done: func(told bool) {
 				if told {
 					j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id})
 				}
-				s.untold[shardOf(id)].Add(-1)
 			}})
 		}
 	}

@@ -62,8 +62,7 @@ type Server struct {
 	gone      gone
 	tenants   tenants
 	notices   notices
-	untold    [shardCount]atomic.Int32 // mailboxes that ended, and whose watchers are being told
-	watchers  watchers                 // of processes
+	watchers  watchers // of processes
 	callers   callers
 	exports   exports
 	names     names

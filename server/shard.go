@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -31,9 +30,6 @@ type shard struct {
 	journal *journal // nil: mailboxes end with the process
 	floor   uint64   // the log tells everything about the shard from this entry on
 	since   uint64   // the entry by which it was claimed
-
-	held      time.Time // when a snapshot did not raise floor; zero if the last one did
-	heldFirst uint64    // where that snapshot begins
 }
 
 // errElsewhere says that another node owns the mailbox.
@@ -126,24 +122,15 @@ func (sh *shard) open(b *box, r *mailbox.Record) (*commit, error) {
 func (sh *shard) own(all boxes, j *journal, since, floor uint64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.owned, sh.boxes, sh.journal, sh.since, sh.floor, sh.held = true, all, j, since, floor, time.Time{}
+	sh.owned, sh.boxes, sh.journal, sh.since, sh.floor = true, all, j, since, floor
 }
 
-// raiseFloor notes that a snapshot begins at first, if the shard is still owned by the same claim: the log tells
-// everything anew from there on. If it does not tell who is still to be told of an end, the floor stays for as long as
-// they are tried to be told; mailboxes that end later are in the snapshot.
-func (sh *shard) raiseFloor(since, first uint64, untold bool) {
+// raiseFloor notes that the log tells everything anew from floor on, if it is still owned by the same claim.
+func (sh *shard) raiseFloor(since, floor uint64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	switch {
-	case !sh.owned || sh.since != since:
-	case !untold:
-		sh.floor, sh.held = first, time.Time{}
-	case sh.held.IsZero():
-		sh.held, sh.heldFirst = time.Now(), first
-	case time.Since(sh.held) > 2*tellPatience:
-		sh.floor = sh.heldFirst
-		sh.held, sh.heldFirst = time.Now(), first
+	if sh.owned && sh.since == since {
+		sh.floor = floor
 	}
 }
 

@@ -62,10 +62,9 @@ func (s *Server) Snapshot(ctx context.Context) error {
 			w.add(&mailbox.Record{Type: mailbox.Ended, Mailbox: id, Reason: reasons[why]})
 		}
 	})
-	var ending [shardCount]bool
 	for _, o := range owned {
 		for _, b := range s.shards[o.Shard].all() {
-			ending[o.Shard] = !b.restate(w) || ending[o.Shard]
+			b.restate(w)
 			if err := w.flushIfFull(); err != nil {
 				return fmt.Errorf("server: snapshot: %w", err)
 			}
@@ -75,15 +74,11 @@ func (s *Server) Snapshot(ctx context.Context) error {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}
 	for _, o := range owned {
-		s.shards[o.Shard].raiseFloor(o.Since, first, ending[o.Shard] || s.untold[o.Shard].Load() != 0)
+		s.shards[o.Shard].raiseFloor(o.Since, first)
 	}
 	j.written.Add(-before)
 	if s.cluster == nil {
-		floor := first
-		for _, o := range s.ownedShards() {
-			floor = min(floor, o.Floor)
-		}
-		if err := s.member.trim(ctx, floor); err != nil {
+		if err := s.member.trim(ctx, first); err != nil {
 			return fmt.Errorf("server: snapshot: %w", err)
 		}
 	}
@@ -92,18 +87,17 @@ func (s *Server) Snapshot(ctx context.Context) error {
 	return nil
 }
 
-// restate adds the mailbox's records, with none of another change between them, unless it is about to end.
-func (b *box) restate(w *snapshotWriter) bool {
+// restate adds the mailbox's records, with none of another change between them.
+func (b *box) restate(w *snapshotWriter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over() != nil {
-		return false
+		return
 	}
 	// what was acknowledged already, further up in the log, must not come back
 	for _, r := range b.mail.State(b.id, b.config, b.acking, b.server.clock.now()) {
 		w.add(&r)
 	}
-	return true
 }
 
 // snapshotWriter adds records to the journal, and waits for it.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -122,35 +121,6 @@ func TestSnapshotOfManyWatches(t *testing.T) {
 	}
 }
 
-// TestFloorOfUntold: who can't be told does not keep the log from being trimmed for long.
-func TestFloorOfUntold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sh := &shard{}
-		sh.own(boxes{}, nil, 1, 10)
-		for _, step := range []struct {
-			after  time.Duration
-			first  uint64
-			untold bool
-			want   uint64
-		}{
-			{0, 20, false, 20},
-			{0, 30, true, 20},
-			{time.Second, 40, true, 20},
-			{2 * tellPatience, 50, true, 30}, // who was to be told at 30 was told by now, or can't be
-			{time.Second, 60, true, 30},
-			{2 * tellPatience, 70, true, 50},
-			{time.Second, 80, false, 80},
-			{0, 90, true, 80},
-		} {
-			time.Sleep(step.after)
-			if sh.raiseFloor(1, step.first, step.untold); sh.floor != step.want {
-				t.Errorf("a snapshot that begins at %d leaves the floor at %d, want %d", step.first, sh.floor, step.want)
-			}
-			sh.raiseFloor(2, 1000, false) // of a claim that is over
-		}
-	})
-}
-
 // TestTooLongForTheLog: a record that the log can't take is refused, and not in the way of others.
 func TestTooLongForTheLog(t *testing.T) {
 	s := startDurable(t, t.TempDir(), Options{})
@@ -166,36 +136,6 @@ func TestTooLongForTheLog(t *testing.T) {
 		}
 		mustPost(t, s.Server, m.Address, "1")
 	}
-}
-
-// TestSnapshotKeepsUntold: who could not be told yet of a mailbox's end is told after a snapshot and a crash.
-func TestSnapshotKeepsUntold(t *testing.T) {
-	dir := t.TempDir()
-	o := Options{Limits: mailbox.Limits{Backlog: 1}}
-	s := startDurable(t, dir, o)
-	watcher, m := open(t, s.Server), open(t, s.Server)
-	ask(t, s.Server, mailbox.KindMonitor, "w", watcher, m.Address)
-	mustPost(t, s.Server, watcher.Address, "1") // it has no room
-	closeBox(t, s.Server, m)
-	for range 2 {
-		if err := s.Snapshot(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.crash(t)
-	s = startDurable(t, dir, o)
-	g := grant(t, s.Server, watcher.Key.Reveal())
-	if err := s.Ack(g, mailbox.Cursor{Epoch: watcher.Cursor.Epoch, Seq: 1}); err != nil {
-		t.Fatal(err)
-	}
-	sub, r := subscribe(t, s.Server, watcher, Subscribing{Hold: true})
-	defer sub.Close()
-	if got := collect(t, sub, r, 1); !strings.Contains(got[0], "closed") {
-		t.Errorf("it is told %s", got)
-	}
-	// once it was, nothing holds the log up
-	untold := &s.untold[shardOf(grant(t, s.Server, m.Key.Reveal()).Mailbox())]
-	until(t, "all are told", func() bool { return untold.Load() == 0 })
 }
 
 // TestSnapshotKeepsAcknowledged holds that a message whose acknowledgement is in the log already, but not done yet,
