@@ -127,12 +127,16 @@ func (n *node) close(id uuid.UUID) error {
 }
 
 func (n *node) watch(id uuid.UUID, w *mailbox.Watch, remove bool) error {
+	_, err := n.askWatch(id, w, remove).wait()
+	return err
+}
+
+func (n *node) askWatch(id uuid.UUID, w *mailbox.Watch, remove bool) *call {
 	r := mailbox.Record{Type: mailbox.Watched, Mailbox: id, Watch: *w}
 	if remove {
 		r.Type = mailbox.Unwatched
 	}
-	_, err := n.ask(isWatch, r.AppendTo).wait()
-	return err
+	return n.ask(isWatch, r.AppendTo)
 }
 
 func (n *node) exit(id uuid.UUID, detail []byte) error {

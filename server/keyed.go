@@ -146,6 +146,21 @@ func (k *keyed) forget(p *process) {
 	}
 }
 
+// endSleepers tells who watches a process that sleeps, and will never wake. Those that are awake do it themselves.
+func (s *Server) endSleepers(k *keyed) {
+	for _, name := range s.watchers.ofPrefix(k.prefix) {
+		if !k.isAwake(name[len(k.prefix)+1:]) {
+			s.ended(name, Down{Reason: downNormal})
+		}
+	}
+}
+
+func (k *keyed) isAwake(key string) bool {
+	k.server.processes.mu.RLock()
+	defer k.server.processes.mu.RUnlock()
+	return k.awake[key] != nil
+}
+
 // sleepOrIdle lets a process that has nothing to do go, or waits until it was so for a while. It must be called with
 // processes.mu and mu held.
 func (p *process) sleepOrIdle() {

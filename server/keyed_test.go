@@ -390,7 +390,7 @@ func TestKeyedNames(t *testing.T) {
 	}
 }
 
-// Release ends the keyed processes that are awake, once they have handled what waits.
+// Release ends the keyed processes that are awake, once they have handled what waits, and tells who watches the others.
 func TestKeyedRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, Options{})
@@ -400,11 +400,45 @@ func TestKeyedRelease(t *testing.T) {
 		}
 		a := keyedAddress(t, s, "order", "42")
 		expectCall(t, s, a, 0, "1")
+		watcher := open(t, s)
+		ask(t, s, mailbox.KindMonitor, "m", watcher, keyedAddress(t, s, "order", "43"))
 		s.Release("order")
+		expectTold(t, s, watcher, `down m {"reason":"normal"}`)
 		synctest.Wait()
 		if got, want := n.take(), "init 42, terminated 42 normal"; got != want {
 			t.Errorf("it did %q, want %q", got, want)
 		}
 		shutDown(t, s)
 	})
+}
+
+// Who watches processes that never wake, and ends, is forgotten before many are left.
+func TestWatchesOfSleepersAreSwept(t *testing.T) {
+	s := newServer(t, Options{})
+	var n notes
+	if err := s.Keyed("order", orders(&n), KeyedOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lasting := open(t, s)
+	ask(t, s, mailbox.KindMonitor, "m", lasting, keyedAddress(t, s, "order", "0"))
+	brief := open(t, s)
+	for i := range sweepWatches - 1 {
+		ask(t, s, mailbox.KindMonitor, "m", brief, keyedAddress(t, s, "order", fmt.Sprint(i+1)))
+	}
+	if n := s.watchers.count; n != sweepWatches {
+		t.Errorf("%d watches, want %d", n, sweepWatches)
+	}
+	closeBox(t, s, brief)
+	ask(t, s, mailbox.KindMonitor, "m", lasting, keyedAddress(t, s, "order", "last"))
+	if n := s.watchers.count; n != 2 || len(s.watchers.byName) != 2 {
+		t.Errorf("%d watches of %d processes are left, want 2", n, len(s.watchers.byName))
+	}
+
+	// a node's most, whoever watches
+	s.watchers.count += maxWatches - 3
+	ask(t, s, mailbox.KindMonitor, "m", lasting, keyedAddress(t, s, "order", "most"))
+	l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindMonitor, Ref: "m", Reply: replyAddress(t, lasting, "m")}}
+	if _, err := s.Post(keyedAddress(t, s, "order", "more").String(), l); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("one more: %v, want %v", err, ErrOverloaded)
+	}
 }

@@ -70,7 +70,7 @@ func (w *watchers) forgetNode(id string) {
 func (w *watchers) forgetOwn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.byName = nil
+	w.byName, w.count = nil, 0
 }
 
 // nodes returns the ids of the nodes that have watches.

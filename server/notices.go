@@ -12,11 +12,16 @@ import (
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
-// telling is one message that says that something ended.
+// telling is one message that says that something ended; or it takes a watch back whose watcher ended.
 type telling struct {
 	reply, ref string
 	kind       mailbox.Kind
 	body       []byte
+	of         address.Address // what was watched, if a watch is taken back
+
+	// of the newest attempt
+	posted Posted
+	failed error
 }
 
 func tellingOf(w *mailbox.Watch, d Down) telling {
@@ -24,7 +29,7 @@ func tellingOf(w *mailbox.Watch, d Down) telling {
 	if w.Link {
 		kind = mailbox.KindExited
 	}
-	return telling{w.Reply, w.Ref, kind, mustMarshal(d)}
+	return telling{reply: w.Reply, ref: w.Ref, kind: kind, body: mustMarshal(d)}
 }
 
 // tellings are those of the end of a mailbox: to who watches it, and to who called it and may wait for an answer.
@@ -34,7 +39,7 @@ func tellings(why error, detail []byte, watches []mailbox.Watch, calls []*mailbo
 		all = append(all, tellingOf(&watches[i], downOf(why, detail)))
 	}
 	for _, c := range calls {
-		all = append(all, telling{c.Reply, c.Ref, mailbox.KindFailure, mustMarshal(FailureOf(why))})
+		all = append(all, telling{reply: c.Reply, ref: c.Ref, kind: mailbox.KindFailure, body: mustMarshal(FailureOf(why))})
 	}
 	return all
 }
@@ -56,6 +61,7 @@ type notice struct {
 
 	deadline time.Time // of the attempts; zero before the first one
 	missed   bool      // somebody was not told in time
+	over     bool      // it is not to be told any more
 }
 
 // notices tells who is to be told, in a goroutine that lives while there is somebody. Who can't be told now is tried
@@ -161,33 +167,62 @@ func (q *notices) take(left int) (fresh []notice, ok bool) {
 	return fresh, q.running
 }
 
-// tryAll returns the notices that are to be tried again.
+// tellAtOnce is how many messages are placed before it is waited until they are stored, which they are together.
+const tellAtOnce = 1000
+
+// tryAll returns the notices that are to be tried again. Who is told of several is told in their order.
 func tryAll(all []notice) (left []notice) {
+	var placed []*telling
+	wait := func() {
+		for _, t := range placed {
+			t.wait()
+		}
+		placed = placed[:0]
+	}
 	for i := range all {
-		if n := &all[i]; !n.tell() {
+		n := &all[i]
+		for j := range n.begin() {
+			if len(placed) == tellAtOnce {
+				wait()
+			}
+			t := &n.tellings[j]
+			t.posted, t.failed = n.server.tell(t)
+			placed = append(placed, t)
+		}
+	}
+	wait()
+	for i := range all {
+		if n := &all[i]; !n.settle() {
 			left = append(left, *n)
 		}
 	}
 	return left
 }
 
-// tell tries to tell all who were not told, and reports whether there is nothing left to try.
-func (n *notice) tell() bool {
+// begin returns what is to be told in this attempt.
+func (n *notice) begin() []telling {
 	if n.deadline.IsZero() {
 		n.deadline = time.Now().Add(tellPatience)
 	}
-	if n.still != nil && !n.still() {
+	if n.over = n.still != nil && !n.still(); n.over {
+		return nil
+	}
+	return n.tellings
+}
+
+// settle reports whether there is nothing left to try.
+func (n *notice) settle() bool {
+	if n.over {
 		return true
 	}
 	late := time.Now().After(n.deadline)
 	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
-		err := n.server.tell(&t)
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, mailbox.ErrFull) && !errors.Is(err, ErrFull) {
+		if !errors.Is(t.failed, ErrUnavailable) && !errors.Is(t.failed, mailbox.ErrFull) && !errors.Is(t.failed, ErrFull) {
 			return true // told, or it never can be
 		}
 		if late {
 			n.missed = true
-			n.server.log.Warn("somebody who watches could not be told", "kind", t.kind, "error", err)
+			n.server.log.Warn("somebody who watches could not be told", "kind", t.kind, "error", t.failed)
 		}
 		return late
 	})
@@ -200,36 +235,44 @@ func (n *notice) tell() bool {
 	return true
 }
 
-// tell sends through a reply address, which takes one answer and no second.
-func (s *Server) tell(t *telling) error {
+// wait returns when the telling is stored, or could not be.
+func (t *telling) wait() {
+	if t.failed != nil {
+		return
+	}
+	var wake Reader
+	if wake, t.failed = t.posted.Wait(); wake != nil {
+		wake.Wake()
+	}
+	t.posted = Posted{}
+}
+
+// tell sends through a reply address, which takes one answer and no second. Who calls it must wait for what is returned.
+func (s *Server) tell(t *telling) (posted Posted, err error) {
+	if t.of != (address.Address{}) {
+		return s.takeBack(t)
+	}
 	var g address.Grant
 	if err := s.keys.Verify(&g, t.reply); err != nil {
-		return err
+		return posted, err
 	}
 	if err := g.Permit(address.Send, time.Now()); err != nil {
-		return err
+		return posted, err
 	}
 	if err := g.PermitReply(t.ref); err != nil {
-		return err
+		return posted, err
 	}
 	if err := g.PermitBody(t.body); err != nil {
-		return err
+		return posted, err
 	}
 	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref, Via: g.Labels()}}
 	once := mailbox.HashAnswer(t.ref)
 	if t.kind == mailbox.KindState { // the only one that others may follow
 		once = mailbox.NameHash{}
 	}
-	posted, err := s.place(fromOutside, &g, msg, once)
+	posted, err = s.place(fromOutside, &g, msg, once)
 	if errors.Is(err, ErrGone) && g.Kind() == address.Process && s.cluster != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err) // it may be so new on another node that this one has not heard of it
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err) // it may be so new on another node that this one has not heard of it
 	}
-	if err != nil {
-		return err
-	}
-	wake, err := posted.Wait()
-	if wake != nil {
-		wake.Wake()
-	}
-	return err
+	return posted, err
 }

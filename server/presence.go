@@ -204,7 +204,7 @@ func (b *box) tellWatch(w *presenceWatch, kind mailbox.Kind, body any) {
 	watch := w.Watch
 	b.server.notices.add(notice{
 		server:   b.server,
-		tellings: []telling{{watch.Reply, watch.Ref, kind, mustMarshal(body)}},
+		tellings: []telling{{reply: watch.Reply, ref: watch.Ref, kind: kind, body: mustMarshal(body)}},
 		still: func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()

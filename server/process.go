@@ -223,17 +223,21 @@ func (s *Server) Release(name string) {
 	defer s.reviewNames() // without the lock
 	all := &s.processes
 	all.mu.Lock()
-	defer all.mu.Unlock()
 	if p := all.byName[name]; p != nil {
 		delete(all.byName, name)
 		s.named.Add(1)
 		p.release()
 	}
-	if k := all.keyed[name]; k != nil {
+	k := all.keyed[name]
+	if k != nil {
 		delete(all.keyed, name)
 		for _, p := range k.awake {
 			p.release()
 		}
+	}
+	all.mu.Unlock()
+	if k != nil {
+		s.endSleepers(k)
 	}
 }
 

@@ -120,13 +120,13 @@ func (p *process) start() {
 			continue
 		}
 		c.close(errCrashed)
+		p.server.ended(p.name, crashed(err))
 		if p.service.first != nil {
 			p.die()
 			p.service.started(err)
 			return
 		}
 		p.server.log.Error("process did not start", "process", p.name, "error", err)
-		p.server.ended(p.name, crashed(err))
 		p.endOrRestart(crashed(err))
 	}
 }

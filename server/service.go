@@ -57,12 +57,13 @@ type Context struct {
 	cancel  context.CancelFunc
 
 	// of the process's goroutine
-	message *Message // that is being handled
-	put     bool     // Later was called for it
-	next    []func(*Context) error
-	stopped *Down  // by Stop
-	broken  *Down  // by a panic
-	client  string // the ref of the link with the client whose process this is; empty if it is nobody's
+	message  *Message // that is being handled
+	put      bool     // Later was called for it
+	next     []func(*Context) error
+	stopped  *Down              // by Stop
+	broken   *Down              // by a panic
+	client   string             // the ref of the link with the client whose process this is; empty if it is nobody's
+	watching map[string]telling // what takes its monitors and links back, by ref; those that told are not in here
 
 	mu      sync.Mutex
 	over    bool
@@ -251,6 +252,9 @@ func (c *Context) goOn() {
 }
 
 func (c *Context) deliver(m *Message) {
+	if m.Kind == mailbox.KindDown || m.Kind == mailbox.KindExited {
+		delete(c.watching, m.Ref)
+	}
 	switch {
 	case m.Kind == mailbox.KindCall:
 		answer, err := c.service.Call(c, *m)
@@ -334,10 +338,12 @@ func (c *Context) end(reason Down) {
 	c.close(why)
 }
 
-// close cancels the incarnation's context and timers, and fails the calls that it owes an answer.
+// close cancels the incarnation's context and timers, takes back what it watches, and fails the calls that it owes an
+// answer.
 func (c *Context) close(why error) {
 	c.process.service.now = nil
 	c.cancel()
+	c.takeWatchesBack()
 	c.process.mu.Lock()
 	c.process.cancel = nil
 	c.process.mu.Unlock()

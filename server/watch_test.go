@@ -136,6 +136,28 @@ func TestToldAfterACrash(t *testing.T) {
 	}
 }
 
+// TestToldTogether holds that who watches one end is told with few commits: what waits for one stands in the way of other
+// ends.
+func TestToldTogether(t *testing.T) {
+	const watchers = 500
+	s := startDurable(t, t.TempDir(), Options{})
+	target := open(t, s.Server)
+	all := make([]Mailbox, watchers)
+	for i := range all {
+		all[i] = open(t, s.Server)
+		ask(t, s.Server, mailbox.KindMonitor, "m", all[i], target.Address)
+	}
+	before := s.Metrics().Log.Records.Count()
+	closeBox(t, s.Server, target)
+	await(t, 10*time.Second, "all were told", s.notices.isIdle)
+	if commits := s.Metrics().Log.Records.Count() - before; commits > watchers/10 {
+		t.Errorf("%d were told with %d commits", watchers, commits)
+	}
+	for _, m := range all {
+		expectTold(t, s.Server, m, `down m {"reason":"closed"}`)
+	}
+}
+
 // TestAcrossNodes holds that where a mailbox or process is does not matter to who calls it, watches it, ends it or
 // looks for it.
 func TestAcrossNodes(t *testing.T) {

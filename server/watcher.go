@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -22,6 +24,7 @@ type MonitorOptions struct {
 
 // Monitor lets the service know when a mailbox or process ends, wherever it is: a message of kind down with the ref
 // comes to its Info, once. That comes soon if there is none any more. One value of options, at most, asks for more.
+// Monitors and links are the incarnation's, and end with it.
 func (c *Context) Monitor(to address.Address, options ...MonitorOptions) (ref string, err error) {
 	ref = newRef()
 	var asks monitor
@@ -30,7 +33,7 @@ func (c *Context) Monitor(to address.Address, options ...MonitorOptions) (ref st
 			return "", err
 		}
 	}
-	return ref, c.ask(to, mailbox.KindMonitor, ref, mustMarshal(asks))
+	return ref, c.watch(to, mailbox.KindMonitor, ref, mustMarshal(asks))
 }
 
 func (o MonitorOptions) asks() (monitor, error) {
@@ -46,36 +49,87 @@ func (o MonitorOptions) asks() (monitor, error) {
 
 // Demonitor takes a monitor back.
 func (c *Context) Demonitor(to address.Address, ref string) error {
-	return c.watch(to, mailbox.KindDemonitor, ref)
+	return c.unwatch(to, mailbox.KindDemonitor, ref)
 }
 
 // Link is Monitor in both directions, with a message of kind exited: who ends first takes the other one along, unless
 // that handles exited in its Info.
 func (c *Context) Link(to address.Address) (ref string, err error) {
 	ref = newRef()
-	return ref, c.watch(to, mailbox.KindLink, ref)
+	return ref, c.watch(to, mailbox.KindLink, ref, []byte("null"))
 }
 
 // Unlink takes a link back.
 func (c *Context) Unlink(to address.Address, ref string) error {
-	return c.watch(to, mailbox.KindUnlink, ref)
+	return c.unwatch(to, mailbox.KindUnlink, ref)
 }
 
-func (c *Context) watch(to address.Address, kind mailbox.Kind, ref string) error {
-	return c.ask(to, kind, ref, []byte("null"))
+// watch asks to be told, and remembers what is to be taken back when the incarnation ends.
+func (c *Context) watch(to address.Address, kind mailbox.Kind, ref string, body []byte) error {
+	reply, err := c.ask(to, kind, ref, body)
+	if err != nil {
+		return err
+	}
+	if c.watching == nil {
+		c.watching = make(map[string]telling)
+	}
+	back := mailbox.KindDemonitor
+	if kind == mailbox.KindLink {
+		back = mailbox.KindUnlink
+	}
+	c.watching[ref] = telling{of: to, kind: back, reply: reply, ref: ref}
+	return nil
 }
 
-func (c *Context) ask(to address.Address, kind mailbox.Kind, ref string, body []byte) error {
+func (c *Context) unwatch(to address.Address, kind mailbox.Kind, ref string) error {
+	_, err := c.ask(to, kind, ref, []byte("null"))
+	if err == nil {
+		delete(c.watching, ref)
+	}
+	return err
+}
+
+// ask asks to watch or not to, and returns the reply address by which that watch is known.
+func (c *Context) ask(to address.Address, kind mailbox.Kind, ref string, body []byte) (string, error) {
 	rights := address.Send
 	if kind == mailbox.KindLink || kind == mailbox.KindUnlink {
 		rights |= address.Link
 	}
 	reply, err := c.Self().Attenuate(address.Only(rights), address.Reply(ref))
 	if err != nil {
-		return fmt.Errorf("server: %v: %w", kind, err)
+		return "", fmt.Errorf("server: %v: %w", kind, err)
 	}
 	l := &Letter{Body: body, Meta: mailbox.Meta{Kind: kind, Ref: ref, Reply: reply.String()}}
-	return c.process.server.ask(c, to, l)
+	return l.Reply, c.process.server.ask(c, to, l)
+}
+
+// takeWatchesBack has nobody tell an incarnation that ended.
+func (c *Context) takeWatchesBack() {
+	n := notice{server: c.process.server, tellings: slices.Collect(maps.Values(c.watching))}
+	c.watching = nil
+	n.server.notices.add(n)
+}
+
+// takeBack removes a watch for its watcher, which ended. What it is linked with knows of that end by the other one.
+func (s *Server) takeBack(t *telling) (posted Posted, err error) {
+	var g address.Grant
+	if err := s.keys.Verify(&g, t.of.String()); err != nil {
+		return posted, err
+	}
+	meta := mailbox.Meta{Kind: t.kind, Ref: t.ref, Reply: t.reply}
+	if g.Kind() == address.Process {
+		return s.toProcess(fromOutside, string(g.Name()), mailbox.Message{Body: []byte("null"), Meta: &meta}, mailbox.NameHash{})
+	}
+	w := mailbox.Watch{Link: t.kind == mailbox.KindUnlink, Ref: t.ref, Reply: t.reply}
+	err = s.at(g.Mailbox(), func(b *box) error {
+		stored, err := b.watch(&w, true)
+		posted = Posted{added: added{box: b}, commit: stored}
+		return err
+	}, func(n *node) error {
+		posted = Posted{call: n.askWatch(g.Mailbox(), &w, true)}
+		return nil
+	})
+	return posted, err
 }
 
 // Exit ends a mailbox or process, with an address that has the right to. Its monitors and links are told the reason

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +134,99 @@ func TestProcessesWatch(t *testing.T) {
 				if why := expectOne(t, "the other one's end", other.ended); why.Reason != "exit" {
 					t.Errorf("the other one ended with %+v", why)
 				}
+			}
+		})
+	}
+}
+
+// looker watches what it is given from its beginning, and ends or fails as it is told.
+type looker struct {
+	at   []address.Address
+	fail *atomic.Bool
+}
+
+func (l looker) Init(c *Context) error {
+	for _, a := range l.at {
+		if _, err := c.Monitor(a); err != nil {
+			return err
+		}
+		if _, err := c.Link(a); err != nil {
+			return err
+		}
+	}
+	if l.fail.Load() {
+		return errors.New("as it was told")
+	}
+	return nil
+}
+
+func (l looker) Call(c *Context, m Message) (any, error) {
+	if string(m.Body) == `"crash"` {
+		panic("as it was told")
+	}
+	if string(m.Body) == `"stop"` {
+		c.Stop(Down{})
+	}
+	return len(c.watching), nil
+}
+
+func (looker) Cast(*Context, Message) error { return nil }
+func (looker) Info(*Context, Message) error { return nil }
+
+// TestWatchesEndWithTheirIncarnation holds that a service that is started again and again leaves nothing behind: what it
+// watches is watched by the incarnation that lives, if one does.
+func TestWatchesEndWithTheirIncarnation(t *testing.T) {
+	nodes := startNodes(t, 2, Options{})
+	for name, two := range map[string]*testNode{"one node": nodes[0], "two nodes": nodes[1]} {
+		t.Run(name, func(t *testing.T) {
+			one := nodes[0]
+			id := func(s string) string { return fmt.Sprintf("%s-%s", s, name[:3]) }
+			m, brief := farMailbox(t, two, one), farMailbox(t, two, one)
+			other := handle(t, two.Server, id("other"), HandlerFunc(nothing))
+			if two != one {
+				awaitProcess(t, one, id("other"), 1)
+			}
+			seen := func() string {
+				b, err := two.box(grant(t, two.Server, m.Key.Reveal()).Mailbox())
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				two.watchers.mu.Lock()
+				defer two.watchers.mu.Unlock()
+				return fmt.Sprint(len(b.mail.Watches()), len(two.watchers.byName[id("other")]))
+			}
+			fail := &atomic.Bool{}
+			looks := func() Service { return looker{at: []address.Address{m.Address, other, brief.Address}, fail: fail} }
+			to, err := one.Serve(id("looker"), looks, ProcessOptions{MaxRestarts: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, how := range []string{"stop", "crash", "stop"} {
+				_, err := one.Call(ctx, to, how)
+				if how == "crash" != errors.Is(err, ErrCallFailed) {
+					t.Errorf("%s: %v", how, err)
+				}
+				await(t, 5*time.Second, "only the one that lives watches", func() bool { return seen() == "2 2" })
+			}
+			closeBox(t, two.Server, brief)
+			await(t, 5*time.Second, "what told is not to be taken back", func() bool {
+				n, err := one.Call(ctx, to, "how many")
+				return err == nil && string(n) == "4"
+			})
+			one.Release(id("looker"))
+			await(t, 5*time.Second, "nobody watches", func() bool { return seen() == "0 0" })
+
+			fail.Store(true)
+			if _, err := one.Serve(id("never"), looks, ProcessOptions{}); err == nil {
+				t.Error("it started")
+			}
+			await(t, 5*time.Second, "what did not start does not watch", func() bool { return seen() == "0 0" })
+			one.watchers.mu.Lock()
+			defer one.watchers.mu.Unlock()
+			if left := one.watchers.byName[id("never")]; len(left) > 0 {
+				t.Errorf("what did not start is linked with %d", len(left))
 			}
 		})
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -48,10 +50,21 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
 
 // watchers are who is told of the end of processes.
 type watchers struct {
-	mu     sync.Mutex
-	byName map[string][]mailbox.Watch // of this node's processes
-	far    farWatches                 // of those of other nodes
+	mu      sync.Mutex
+	byName  map[string][]mailbox.Watch // of this node's processes
+	count   int                        // of them
+	sweepAt int                        // how many there are when it is worth looking for those that are past
+	swept   time.Time                  // when that was done last
+	far     farWatches                 // of those of other nodes
 }
+
+// Somebody may watch any number of keyed processes that never wake, and be gone.
+const (
+	sweepWatches = 10_000
+	sweepEvery   = time.Minute
+	// maxWatches is how many watches the processes of a node have at most.
+	maxWatches = 1_000_000
+)
 
 // watchProcess adds a watch of a process of this node, or removes one of whatever node, and lets the other nodes know.
 func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) error {
@@ -59,8 +72,14 @@ func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) erro
 	w := &s.watchers
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !remove && w.toSweep() {
+		for name := range w.byName {
+			s.forgetPast(name)
+		}
+		w.sweepAt, w.swept = 2*w.count, time.Now()
+	}
 	_, err := w.change(name, one, remove)
-	if errors.Is(err, mailbox.ErrWatched) && w.forget(name, s.isPast) {
+	if errors.Is(err, mailbox.ErrWatched) && s.forgetPast(name) {
 		_, err = w.change(name, one, remove)
 	}
 	if err != nil {
@@ -71,18 +90,28 @@ func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) erro
 	return nil
 }
 
+// toSweep reports whether there are so many more watches than there were that it is worth looking, or there is no room
+// and it has not been looked for a while; mu is held.
+func (w *watchers) toSweep() bool {
+	return w.count >= max(w.sweepAt, sweepWatches) || w.count >= maxWatches && time.Since(w.swept) >= sweepEvery
+}
+
 // change adds a watch of a process of this node, or removes it, and reports whether it did; mu is held.
 func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed bool, err error) {
 	all := w.byName[name]
 	switch i := slices.IndexFunc(all, one.Is); {
 	case remove && i >= 0:
 		all = slices.Delete(all, i, i+1)
+		w.count--
 	case remove || i >= 0:
 		return false, nil
 	case len(all) >= maxProcessWatches:
 		return false, mailbox.ErrWatched
+	case w.count >= maxWatches:
+		return false, ErrOverloaded
 	default:
 		all = append(all, *one)
+		w.count++
 	}
 	if w.byName == nil {
 		w.byName = make(map[string][]mailbox.Watch)
@@ -93,13 +122,17 @@ func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed
 	return true, nil
 }
 
-// forget removes the watches of a process that are past, and reports whether there were any; mu is held. Other nodes
-// keep what they heard of them until the process ends.
-func (w *watchers) forget(name string, past func(*mailbox.Watch) bool) bool {
-	all := w.byName[name]
-	left := slices.DeleteFunc(all, func(one mailbox.Watch) bool { return past(&one) })
-	w.byName[name] = left
-	return len(left) < len(all)
+// forgetPast removes the watches of a process that are past, and reports whether there were any; watchers.mu is held.
+func (s *Server) forgetPast(name string) (some bool) {
+	for _, one := range slices.Clone(s.watchers.byName[name]) {
+		if !s.isPast(&one) {
+			continue
+		}
+		s.watchers.change(name, &one, true)
+		s.cluster.tellWatch(farWatch{name: name, Watch: one}, true)
+		some = true
+	}
+	return some
 }
 
 // isPast reports whether a watch is of no use any more: its time is over, or its watcher is a mailbox that this node
@@ -122,7 +155,20 @@ func (w *watchers) take(name string) []mailbox.Watch {
 	defer w.mu.Unlock()
 	all := w.byName[name]
 	delete(w.byName, name)
+	w.count -= len(all)
 	return all
+}
+
+// ofPrefix returns which processes of a prefix are watched.
+func (w *watchers) ofPrefix(prefix string) (names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name := range w.byName {
+		if strings.HasPrefix(name, prefix+"/") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // ended tells who watches a process that it ended.
