@@ -46,7 +46,7 @@ func (m *Mailbox) Append(msg Message, name NameHash, now time.Time) (c Cursor, s
 		return m.Cursor(m.last), false, nil
 	}
 	if !m.makeRoom(len(msg.Body), now) {
-		return Cursor{}, false, fmt.Errorf("%w: it holds %d messages, %d bytes", ErrFull, m.queue.count, m.bytes)
+		return Cursor{}, false, fmt.Errorf("%w: it holds %d messages, %d bytes", ErrFull, m.queue.len(), m.bytes)
 	}
 	m.remember(name, now)
 	m.last++
@@ -92,7 +92,7 @@ func (m *Mailbox) remember(name NameHash, now time.Time) {
 }
 
 func (m *Mailbox) fits(size int) bool {
-	return m.queue.count < m.limits.Backlog && m.bytes+size <= m.limits.BacklogBytes
+	return m.queue.len() < m.limits.Backlog && m.bytes+size <= m.limits.BacklogBytes
 }
 
 // makeRoom gives up, in this order, what expired, what was delivered, and what is oldest; each only if it may.
@@ -101,7 +101,7 @@ func (m *Mailbox) makeRoom(size int, now time.Time) bool {
 		return true
 	}
 	m.expire(now)
-	count, bytes, drop := m.queue.count, m.bytes, 0
+	count, bytes, drop := m.queue.len(), m.bytes, 0
 	for ; count >= m.limits.Backlog || bytes+size > m.limits.BacklogBytes; drop++ {
 		if count == 0 || !m.mayDrop(m.queue.at(drop).Seq) {
 			return false // and nothing was lost for it
@@ -155,7 +155,7 @@ func (m *Mailbox) After(seq uint64, now time.Time) iter.Seq2[*Message, error] {
 		if missing := m.Gap(seq); missing > 0 && !yield(nil, &GapError{missing}) {
 			return
 		}
-		for i := m.after(seq); i < m.queue.count; i++ {
+		for i := m.after(seq); i < m.queue.len(); i++ {
 			if !yield(m.queue.at(i), nil) {
 				return
 			}
@@ -166,8 +166,8 @@ func (m *Mailbox) After(seq uint64, now time.Time) iter.Seq2[*Message, error] {
 // after returns the index of the first message after seq. For a reader that waits that is the newest, and there is no
 // need to look at the others, which are not in the processor's cache.
 func (m *Mailbox) after(seq uint64) int {
-	if seq+1 == m.last && m.queue.count > 0 && m.Newest().Seq == m.last {
-		return m.queue.count - 1
+	if seq+1 == m.last && m.queue.len() > 0 && m.Newest().Seq == m.last {
+		return m.queue.len() - 1
 	}
 	return m.queue.after(seq)
 }
@@ -193,7 +193,7 @@ func (m *Mailbox) Check(c Cursor) error {
 
 // Ack forgets the messages up to seq. An older seq than before changes nothing.
 func (m *Mailbox) Ack(seq uint64) {
-	for m.queue.count > 0 && m.queue.at(0).Seq <= seq {
+	for m.queue.len() > 0 && m.queue.at(0).Seq <= seq {
 		m.dropOldest()
 	}
 	m.acked = max(m.acked, min(seq, m.last))
@@ -210,7 +210,7 @@ func (m *Mailbox) Hold(held bool) { m.held = held }
 func (m *Mailbox) Start() Cursor { return m.Cursor(m.acked) }
 
 // Newest returns the message that was appended last. There must be one.
-func (m *Mailbox) Newest() *Message { return m.queue.at(m.queue.count - 1) }
+func (m *Mailbox) Newest() *Message { return m.queue.at(m.queue.len() - 1) }
 
 // Last is the position after the newest message.
 func (m *Mailbox) Last() Cursor { return m.Cursor(m.last) }
@@ -219,7 +219,7 @@ func (m *Mailbox) Last() Cursor { return m.Cursor(m.last) }
 func (m *Mailbox) Cursor(seq uint64) Cursor { return Cursor{m.epoch, seq} }
 
 // Len returns how many messages are kept, and the bytes of their bodies.
-func (m *Mailbox) Len() (messages, bytes int) { return m.queue.count, m.bytes }
+func (m *Mailbox) Len() (messages, bytes int) { return m.queue.len(), m.bytes }
 
 // Wake notes that a reader came.
 func (m *Mailbox) Wake() { m.asleep = 0 }

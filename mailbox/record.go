@@ -343,13 +343,13 @@ func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, now time.Time
 	begin, watches := m.queue.after(acking), m.Watches()
 	state := Record{
 		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: max(m.acked, acking), Floor: max(m.floor, acking), Last: m.last,
-		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(m.queue.count - begin + len(watches)),
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(m.queue.len() - begin + len(watches)),
 	}
 	if m.asleep != 0 {
 		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
 	}
 	records := append(make([]Record, 0, 1+state.Kept), state)
-	for i := begin; i < m.queue.count; i++ {
+	for i := begin; i < m.queue.len(); i++ {
 		records = append(records, Record{Type: Kept, Mailbox: id, Message: *m.queue.at(i)})
 	}
 	for _, w := range watches {
@@ -385,7 +385,7 @@ func (m *Mailbox) Apply(r *Record, at time.Time) error {
 	case Appended:
 		return m.applyAppended(r, at)
 	case Kept:
-		if r.Message.Seq > m.last || m.queue.count > 0 && r.Message.Seq <= m.queue.at(m.queue.count-1).Seq {
+		if r.Message.Seq > m.last || m.queue.len() > 0 && r.Message.Seq <= m.queue.at(m.queue.len()-1).Seq {
 			return fmt.Errorf("%w: kept message %d of %d", ErrRecord, r.Message.Seq, m.last)
 		}
 		m.keep(r.Message)
@@ -410,7 +410,7 @@ func (m *Mailbox) applyAppended(r *Record, at time.Time) error {
 	if r.Message.Seq != m.last+1 {
 		return fmt.Errorf("%w: message %d follows %d", ErrRecord, r.Message.Seq, m.last)
 	}
-	for m.queue.count > 0 && m.queue.at(0).Seq <= r.Floor {
+	for m.queue.len() > 0 && m.queue.at(0).Seq <= r.Floor {
 		m.dropOldest()
 	}
 	m.floor = max(m.floor, r.Floor)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/mailbox/jetstream"
@@ -175,4 +176,11 @@ func addSleeping(b *testing.B, s *Server, sh *shard) {
 	}
 	s.mailboxes.Add(1)
 	s.wheel.Set(box, now.Add(s.limits.Asleep))
+}
+
+// TestSleepingIsSmall holds that a mailbox stays within its size class: what few have goes into extra.
+func TestSleepingIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(box{}); size > 256 {
+		t.Errorf("a mailbox has %d bytes, want 256 at most: the next size class is 288", size)
+	}
 }

@@ -22,8 +22,7 @@ type box struct {
 
 	id     uuid.UUID
 	server *Server
-	config json.RawMessage // nil: the server's
-	log    *journal        // nil: it lives as long as the process
+	log    *journal // nil: it lives as long as the process
 
 	mu      sync.Mutex
 	mail    mailbox.Mailbox
@@ -31,10 +30,46 @@ type box struct {
 	ending  *commit       // once that is stored, the mailbox will have ended
 	visible uint64        // messages up to here are stored, and may be read
 	sub     *Subscription // nil while it sleeps
-	why     error         // set once it ended
-	detail  []byte        // of an exit, JSON
-	watched *presence     // nil: nobody wants to know whether it has a reader
-	stopped bool          // the server shuts down: read on, but nothing is added
+	extra   *extra        // nil: it has none of that
+}
+
+// extra is what few mailboxes have, and those that ended: there may be a million that sleep.
+type extra struct {
+	config  json.RawMessage // nil: the server's
+	why     error           // set once it ended
+	watched *presence       // nil: nobody wants to know whether it has a reader
+}
+
+// more returns the extra to be changed; mu is held.
+func (b *box) more() *extra {
+	if b.extra == nil {
+		b.extra = &extra{}
+	}
+	return b.extra
+}
+
+// config returns what its clients are given, nil for the server's; mu is held.
+func (b *box) config() json.RawMessage {
+	if b.extra == nil {
+		return nil
+	}
+	return b.extra.config
+}
+
+// why returns why the mailbox ended, nil if it has not; mu is held.
+func (b *box) why() error {
+	if b.extra == nil {
+		return nil
+	}
+	return b.extra.why
+}
+
+// presence returns who wants to know whether it has a reader, nil for nobody; mu is held.
+func (b *box) presence() *presence {
+	if b.extra == nil {
+		return nil
+	}
+	return b.extra.watched
 }
 
 // maxConfig is how long the config of one mailbox may be, in bytes.
@@ -99,7 +134,16 @@ func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.C
 }
 
 func (s *Server) newBox(id uuid.UUID, config json.RawMessage, mail mailbox.Mailbox) *box {
-	return &box{id: id, server: s, config: config, mail: mail, visible: math.MaxUint64}
+	b := &box{id: id, server: s, mail: mail, visible: math.MaxUint64}
+	b.setConfig(config)
+	return b
+}
+
+// setConfig is for who makes the mailbox.
+func (b *box) setConfig(config json.RawMessage) {
+	if config != nil {
+		b.more().config = config
+	}
 }
 
 // note stores a record of the mailbox, and returns what to wait for.
@@ -149,8 +193,8 @@ func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
 	err := s.at(g.Mailbox(), func(b *box) (err error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		config, start = b.config, b.mail.Start()
-		return b.why
+		config, start = b.config(), b.mail.Start()
+		return b.why()
 	}, func(n *node) (err error) {
 		config, start, err = n.describe(g.Mailbox())
 		return err
@@ -169,7 +213,7 @@ func (b *box) Fire() {
 		b.server.wheel.Set(b, b.server.clock.now().Add(time.Second))
 		return
 	}
-	b.end(ErrExpired, func() bool {
+	b.end(ErrExpired, nil, func() bool {
 		deadline, asleep := b.mail.Deadline()
 		return asleep && !deadline.After(b.server.clock.now())
 	})
@@ -187,48 +231,45 @@ func (b *box) close() error {
 	if err := b.log.ready(); err != nil {
 		return err
 	}
-	stored, err := b.end(ErrClosed, func() bool { return true })
+	stored, err := b.end(ErrClosed, nil, func() bool { return true })
 	if err != nil {
 		return err
 	}
 	return stored.wait()
 }
 
-// end ends the mailbox, if it still has not ended and the condition holds. With a log it does so once that is stored:
-// nobody must be told of what may not have happened after a crash.
-func (b *box) end(why error, still func() bool) (*commit, error) {
+// end ends the mailbox, if it still has not ended and the condition holds; an exit's detail is JSON. With a log it does so
+// once that is stored: nobody must be told of what may not have happened after a crash.
+func (b *box) end(why error, detail []byte, still func() bool) (*commit, error) {
 	if b.log == nil {
-		return nil, b.finish(why, still)
+		return nil, b.finish(why, detail, still)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.why != nil || b.ending == nil && !still() {
-		return nil, b.why
+	if b.why() != nil || b.ending == nil && !still() {
+		return nil, b.why()
 	}
 	if b.ending == nil {
-		r := mailbox.Record{Type: mailbox.Ended, Mailbox: b.id, Reason: reasons[why]}
-		if why == ErrExited {
-			r.Detail = b.detail
-		}
-		b.ending = b.log.addThen(&r, func() { b.finish(why, func() bool { return true }) })
+		r := mailbox.Record{Type: mailbox.Ended, Mailbox: b.id, Reason: reasons[why], Detail: detail}
+		b.ending = b.log.addThen(&r, func() { b.finish(why, detail, func() bool { return true }) })
 	}
 	return b.ending, nil
 }
 
 // finish forgets the mailbox, if it still has not ended and the condition holds.
-func (b *box) finish(why error, still func() bool) error {
+func (b *box) finish(why error, detail []byte, still func() bool) error {
 	s := b.server
 	sh := s.shard(b.id)
 	sh.mu.Lock()
 	b.mu.Lock()
-	if b.why != nil || !still() {
+	if b.why() != nil || !still() {
 		defer sh.mu.Unlock()
 		defer b.mu.Unlock()
-		return b.why
+		return b.why()
 	}
-	b.why = why
+	b.more().why = why
 	_, bytes := b.mail.Len()
-	telling := tellings(why, b.detail, b.mail.Watches(), b.mail.Calls())
+	telling := tellings(why, detail, b.mail.Watches(), b.mail.Calls())
 	b.mail.Close()
 	b.dropPresence()
 	sub := b.sub
@@ -259,10 +300,10 @@ func (b *box) told(all bool) {
 
 // over returns why the mailbox can't be changed any more, or not now; mu is held.
 func (b *box) over() error {
-	if b.why == nil && b.ending != nil {
-		return ErrUnavailable // until it is stored that it ends
+	if why := b.why(); why != nil || b.ending == nil {
+		return why
 	}
-	return b.why
+	return ErrUnavailable // until it is stored that it ends
 }
 
 // Ack forgets the messages up to a cursor.
@@ -334,11 +375,11 @@ func owner(g *address.Grant, right address.Rights) error {
 // moveAway forgets the mailbox, which another node owns from now on. Who is about to change it is sent there.
 func (b *box) moveAway() {
 	b.mu.Lock()
-	if b.why != nil {
+	if b.why() != nil {
 		b.mu.Unlock()
 		return
 	}
-	b.why = errElsewhere
+	b.more().why = errElsewhere
 	_, bytes := b.mail.Len()
 	b.mail.Close()
 	b.dropPresence()
@@ -355,10 +396,10 @@ func (b *box) moveAway() {
 	}
 }
 
-// shutDown takes no more messages and lets the reader read what is there.
+// shutDown lets the reader read what is there. The server takes no more messages by now; one that a mailbox is taking is
+// there once its lock is free.
 func (b *box) shutDown() {
 	b.mu.Lock()
-	b.stopped = true
 	sub := b.sub
 	b.mu.Unlock()
 	if sub != nil {

@@ -71,7 +71,7 @@ func (b *box) sleep() {
 	b.mail.Sleep(now)
 	b.note(&mailbox.Record{Type: mailbox.Slept})
 	b.look()
-	if !b.stopped {
+	if !b.server.closed.Load() {
 		b.server.wheel.Set(b, now.Add(b.server.limits.Asleep))
 	}
 }

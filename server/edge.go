@@ -157,7 +157,7 @@ func (n *node) takeSubscribe(r *pack.Reader) {
 		return
 	}
 	e.pump() // before the answer: a long-poll that waits for nothing must find what is there
-	answer := appendCursor(appendConfig(nil, b.config), sub.start)
+	answer := appendCursor(appendConfig(nil, sub.config), sub.start)
 	n.answer(call, binary.AppendUvarint(binary.AppendUvarint(answer, sub.Gap), sub.at), nil)
 }
 

@@ -288,5 +288,5 @@ func (n *node) takeWatch(r *pack.Reader) asked {
 func (b *box) described() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return appendCursor(appendConfig(nil, b.config), b.mail.Start()), b.why
+	return appendCursor(appendConfig(nil, b.config()), b.mail.Start()), b.why()
 }

@@ -137,7 +137,7 @@ func (h *history) change(r *mailbox.Record, at time.Time) error {
 			b = h.server.newBox(id, nil, mailbox.Mailbox{})
 			boxes[id] = b
 		}
-		b.config = slices.Clone(r.Config)
+		b.setConfig(slices.Clone(r.Config))
 		b.mail = mailbox.Restore(&h.server.limits, r, at)
 	case r.Type == mailbox.Ended:
 		delete(boxes, id)

@@ -212,7 +212,7 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 	if err := b.over(); err != nil {
 		return Posted{}, err
 	}
-	if b.stopped {
+	if b.server.closed.Load() {
 		return Posted{}, ErrShuttingDown
 	}
 	_, before := b.mail.Len()

@@ -73,6 +73,7 @@ type Server struct {
 	bytes     atomic.Int64
 	config    atomic.Pointer[[]byte]
 	stopping  atomic.Bool
+	closed    atomic.Bool // it shuts down, and nothing is added to mailboxes any more
 	stop      sync.Once
 }
 
@@ -195,6 +196,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		if s.cluster != nil {
 			err = errors.Join(err, s.cluster.yield(ctx))
 		}
+		s.closed.Store(true)
 		for i := range s.shards {
 			for _, b := range s.shards[i].all() {
 				b.shutDown()

@@ -95,7 +95,7 @@ func (b *box) restate(w *snapshotWriter) {
 		return
 	}
 	// what was acknowledged already, further up in the log, must not come back
-	for _, r := range b.mail.State(b.id, b.config, b.acking, b.server.clock.now()) {
+	for _, r := range b.mail.State(b.id, b.config(), b.acking, b.server.clock.now()) {
 		w.add(&r)
 	}
 }

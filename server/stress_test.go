@@ -121,7 +121,7 @@ func TestStress(t *testing.T) {
 			wg.Wait()
 			for i := range s.shards {
 				for _, b := range s.shards[i].all() {
-					if _, err := b.end(ErrClosed, func() bool { return true }); err != nil && !ended(err) {
+					if _, err := b.end(ErrClosed, nil, func() bool { return true }); err != nil && !ended(err) {
 						t.Errorf("end = %v", err)
 					}
 				}

@@ -65,7 +65,7 @@ func (s *Server) Subscribe(g *address.Grant, how Subscribing, r Reader) (*Subscr
 
 // attach makes r the reader of a mailbox of this node.
 func (s *Server) attach(b *box, how Subscribing, r Reader) (*Subscription, error) {
-	sub := &Subscription{server: s, id: b.id, config: b.config, box: b, reader: r, hold: how.Hold}
+	sub := &Subscription{server: s, id: b.id, box: b, reader: r, hold: how.Hold}
 	before, err := sub.attach(how.After)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, er
 		}
 		from = *after
 	}
-	sub.start, sub.at = from, from.Seq
+	sub.config, sub.start, sub.at = b.config(), from, from.Seq
 	sub.Gap = b.mail.Gap(from.Seq)
 	if after != nil && !sub.hold {
 		b.ack(from.Seq)

@@ -255,12 +255,7 @@ func (b *box) exit(detail []byte) error {
 	if err := b.log.ready(); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	if b.why == nil && b.ending == nil {
-		b.detail = slices.Clone(detail)
-	}
-	b.mu.Unlock()
-	stored, err := b.end(ErrExited, func() bool { return true })
+	stored, err := b.end(ErrExited, slices.Clone(detail), func() bool { return true })
 	if err != nil {
 		return err
 	}
