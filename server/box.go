@@ -18,26 +18,27 @@ import (
 
 // box is a mailbox in its place: the lock around it, who reads it, and when it expires.
 type box struct {
+	// a cache line that a message in memory does not touch; it touches the other three
 	wheel.Entry // its expiry, set while it sleeps
+	id          uuid.UUID
+	acking      uint64    // messages up to here will be forgotten once that is stored
+	watched     *presence // nil: nobody wants to know whether it has a reader
 
-	id     uuid.UUID
 	server *Server
 	log    *journal // nil: it lives as long as the process
 
-	mu      sync.Mutex
-	mail    mailbox.Mailbox
-	acking  uint64        // messages up to here will be forgotten once that is stored
-	ending  *commit       // once that is stored, the mailbox will have ended
+	mu      sync.Mutex    // guards what is below, and acking and watched
 	visible uint64        // messages up to here are stored, and may be read
 	sub     *Subscription // nil while it sleeps
 	extra   *extra        // nil: it has none of that
+	mail    mailbox.Mailbox
 }
 
-// extra is what few mailboxes have, and those that ended: there may be a million that sleep.
+// extra is what few mailboxes have, and those that end: there may be a million that sleep.
 type extra struct {
-	config  json.RawMessage // nil: the server's
-	why     error           // set once it ended
-	watched *presence       // nil: nobody wants to know whether it has a reader
+	config json.RawMessage // nil: the server's
+	why    error           // set once it ended
+	ending *commit         // once that is stored, the mailbox will have ended
 }
 
 // more returns the extra to be changed; mu is held.
@@ -64,12 +65,12 @@ func (b *box) why() error {
 	return b.extra.why
 }
 
-// presence returns who wants to know whether it has a reader, nil for nobody; mu is held.
-func (b *box) presence() *presence {
+// ending returns what is stored before the mailbox ends, nil if it is not about to; mu is held.
+func (b *box) ending() *commit {
 	if b.extra == nil {
 		return nil
 	}
-	return b.extra.watched
+	return b.extra.ending
 }
 
 // maxConfig is how long the config of one mailbox may be, in bytes.
@@ -246,14 +247,14 @@ func (b *box) end(why error, detail []byte, still func() bool) (*commit, error) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.why() != nil || b.ending == nil && !still() {
+	if b.why() != nil || b.ending() == nil && !still() {
 		return nil, b.why()
 	}
-	if b.ending == nil {
+	if b.ending() == nil {
 		r := mailbox.Record{Type: mailbox.Ended, Mailbox: b.id, Reason: reasons[why], Detail: detail}
-		b.ending = b.log.addThen(&r, func() { b.finish(why, detail, func() bool { return true }) })
+		b.more().ending = b.log.addThen(&r, func() { b.finish(why, detail, func() bool { return true }) })
 	}
-	return b.ending, nil
+	return b.ending(), nil
 }
 
 // finish forgets the mailbox, if it still has not ended and the condition holds.
@@ -300,7 +301,7 @@ func (b *box) told(all bool) {
 
 // over returns why the mailbox can't be changed any more, or not now; mu is held.
 func (b *box) over() error {
-	if why := b.why(); why != nil || b.ending == nil {
+	if why := b.why(); why != nil || b.ending() == nil {
 		return why
 	}
 	return ErrUnavailable // until it is stored that it ends

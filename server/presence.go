@@ -81,12 +81,10 @@ func (b *box) watchPresence(w *mailbox.Watch) {
 }
 
 func (b *box) addPresence(w presenceWatch) {
-	p := b.presence()
-	if p == nil {
-		p = &presence{box: b}
-		b.more().watched = p
+	if b.watched == nil {
+		b.watched = &presence{box: b}
 	}
-	p.watches = append(p.watches, w)
+	b.watched.watches = append(b.watched.watches, w)
 }
 
 // resumePresence goes on telling states of a mailbox that was read from the log. What was told last is not in there, and
@@ -104,11 +102,10 @@ func (b *box) resumePresence() {
 
 // unwatchPresence tells a watch nothing any more; mu is held.
 func (b *box) unwatchPresence(w *mailbox.Watch) {
-	p := b.presence()
-	if p == nil {
+	if b.watched == nil {
 		return
 	}
-	all := &p.watches
+	all := &b.watched.watches
 	*all = slices.DeleteFunc(*all, func(have presenceWatch) bool { return w.Is(have.Watch) })
 	if len(*all) == 0 {
 		b.dropPresence()
@@ -117,9 +114,9 @@ func (b *box) unwatchPresence(w *mailbox.Watch) {
 
 // dropPresence tells nobody any more; mu is held.
 func (b *box) dropPresence() {
-	if p := b.presence(); p != nil {
-		b.server.wheel.Stop(p)
-		b.extra.watched = nil
+	if b.watched != nil {
+		b.server.wheel.Stop(b.watched)
+		b.watched = nil
 	}
 }
 
@@ -144,8 +141,7 @@ func (p *presence) Fire() {
 
 // look tells who watches the mailbox what is to be told by now, and comes back when there will be more; mu is held.
 func (b *box) look() {
-	p := b.presence()
-	if p == nil || b.ending != nil {
+	if b.watched == nil || b.ending() != nil {
 		return
 	}
 	now := b.server.clock.now()
@@ -154,18 +150,18 @@ func (b *box) look() {
 		next = now.Add(time.Second)
 	} else {
 		since, asleep := b.mail.Asleep()
-		for i := range p.watches {
-			at := b.lookFor(&p.watches[i], since, asleep, now)
+		for i := range b.watched.watches {
+			at := b.lookFor(&b.watched.watches[i], since, asleep, now)
 			if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 				next = at
 			}
 		}
 	}
 	if next.IsZero() {
-		b.server.wheel.Stop(p)
+		b.server.wheel.Stop(b.watched)
 		return
 	}
-	b.server.wheel.Set(p, next)
+	b.server.wheel.Set(b.watched, next)
 }
 
 // lookFor tells one watcher, or returns when to look again; the zero value if that is when something changed.
@@ -212,7 +208,7 @@ func (b *box) tellWatch(w *presenceWatch, kind mailbox.Kind, body any) {
 		still: func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return b.presence().find(&watch) != nil
+			return b.watched.find(&watch) != nil
 		},
 		done: func(bool) { b.toldWatch(&watch, kind) }, // who can't be told hears of the next change
 	})
@@ -222,7 +218,7 @@ func (b *box) tellWatch(w *presenceWatch, kind mailbox.Kind, body any) {
 func (b *box) toldWatch(watch *mailbox.Watch, kind mailbox.Kind) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w := b.presence().find(watch)
+	w := b.watched.find(watch)
 	switch {
 	case w == nil:
 	case kind == mailbox.KindDown:

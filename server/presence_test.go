@@ -106,7 +106,7 @@ func TestStates(t *testing.T) {
 		if got := told(t, sub); len(got) > 1 {
 			t.Errorf("told after it was taken back: %q", got)
 		}
-		if b := mustBox(t, s, other); b.presence() != nil {
+		if b := mustBox(t, s, other); b.watched != nil {
 			t.Error("the mailbox keeps in mind that it is watched")
 		}
 		shutDown(t, s)

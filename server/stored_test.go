@@ -62,7 +62,7 @@ func TestShownOnceStored(t *testing.T) {
 		defer b.mu.Unlock()
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return b.acking == 1 && b.mail.Last().Seq == 3 && d.ending != nil
+		return b.acking == 1 && b.mail.Last().Seq == 3 && d.ending() != nil
 	})
 	expectHolds(t, s.Server, m, "1", "2")
 	go func() { done <- s.Snapshot(ctx) }()
