@@ -33,6 +33,7 @@ const (
 	Told      RecordType = 14 // the mailbox ended, and who watched it was told
 
 	KeptWatch RecordType = 16 // a watch that a restated mailbox has. Watch
+	Untold    RecordType = 17 // the mailbox ended, and that is still to be told. Message, whose Reply is where it goes
 
 	// Sealed is in no entry: [Replay] makes it of the end of a lane.
 	Sealed RecordType = 15
@@ -102,7 +103,7 @@ const (
 //	Slept
 //	Ended     reason:1 detail      watch   = flags:1 until ref reply [grace]
 //	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* kept
-//	Kept      message
+//	Kept, Untold  message
 //	Watched, Unwatched, KeptWatch  watch
 //	Told
 //	Claimed, Owned, Released: no mailbox; number-of-shards shard:1*
@@ -138,7 +139,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 			b = binary.AppendUvarint(b, uint64(n.Age/time.Second))
 		}
 		b = binary.AppendUvarint(b, r.Kept)
-	case Kept:
+	case Kept, Untold:
 		b = r.appendMessage(b)
 	case Watched, Unwatched, KeptWatch:
 		b = appendWatch(b, &r.Watch)
@@ -253,7 +254,7 @@ func (p *parser) record() (r Record) {
 		}
 	case Restated:
 		p.state(&r)
-	case Kept:
+	case Kept, Untold:
 		p.message(&r)
 	case Watched, Unwatched, KeptWatch:
 		r.Watch = p.watch()

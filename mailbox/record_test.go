@@ -50,6 +50,7 @@ var golden = map[string]struct {
 	"unwatched":          {Record{Type: Unwatched, Watch: Watch{Ref: "r", Reply: "gba_"}}, "00 00 01 72 04 6762615f"},
 	"a kept watch":       {Record{Type: KeptWatch, Watch: Watch{Link: true, Ref: "r", Reply: "gba_"}}, "01 00 01 72 04 6762615f"},
 	"told":               {Record{Type: Told}, ""},
+	"untold":             {Record{Type: Untold, Message: Message{Body: []byte("7"), Meta: &Meta{Kind: KindDown, Ref: "r", Reply: "gba_"}}}, "00 04 04 01 72 04 6762615f 00 00 01 37"},
 	"restated, awake": {
 		Record{Type: Restated, Epoch: 1, Config: []byte("{}"), Seq: 2, Floor: 3, Last: 4, Hold: true, Asleep: -time.Millisecond},
 		"01 03 7b7d 02 03 04 01 00 00 00",
@@ -98,8 +99,8 @@ func TestRecordFormat(t *testing.T) {
 			}
 		})
 	}
-	if len(types) != 12 {
-		t.Errorf("%d types of records were tried, want 12", len(types))
+	if len(types) != 13 {
+		t.Errorf("%d types of records were tried, want 13", len(types))
 	}
 }
 

@@ -253,6 +253,7 @@ func (b *box) end(why error, detail []byte, still func() bool) (*commit, error) 
 	if b.ending() == nil {
 		r := mailbox.Record{Type: mailbox.Ended, Mailbox: b.id, Reason: reasons[why], Detail: detail}
 		b.more().ending = b.log.addThen(&r, func() { b.finish(why, detail, func() bool { return true }) })
+		b.server.untold.add(b.id, tellings(why, detail, b.mail.Watches(), b.mail.Calls())) // after that record, and before it is stored
 	}
 	return b.ending(), nil
 }
@@ -288,15 +289,8 @@ func (b *box) finish(why error, detail []byte, still func() bool) error {
 		sub.reader.End(why)
 	}
 	s.endNames(target{mailbox: b.id})
-	s.notices.add(notice{server: s, tellings: telling, done: b.told})
+	s.tellEnd(b.id, telling, b.log)
 	return nil
-}
-
-// told stores that who watched the mailbox was told of its end.
-func (b *box) told(all bool) {
-	if all {
-		b.note(&mailbox.Record{Type: mailbox.Told})
-	}
 }
 
 // over returns why the mailbox can't be changed any more, or not now; mu is held.
@@ -381,6 +375,9 @@ func (b *box) moveAway() {
 		return
 	}
 	b.more().why = errElsewhere
+	if b.ending() != nil {
+		b.server.untold.forget(b.id) // if it is stored, the other node tells it
+	}
 	_, bytes := b.mail.Len()
 	b.mail.Close()
 	b.dropPresence()

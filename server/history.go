@@ -151,6 +151,8 @@ func (h *history) change(r *mailbox.Record, at time.Time) error {
 		}
 	case r.Type == mailbox.Told:
 		delete(h.untold, id)
+	case r.Type == mailbox.Untold:
+		h.untold[id] = appendUntold(h.untold[id], r)
 	case b == nil:
 		// restated further on, or ended before: the log was trimmed in between
 	default:

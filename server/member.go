@@ -134,11 +134,8 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	s.endNamesIn(won)
 	for id, all := range h.untold {
 		if slices.Contains(won, shardOf(id)) {
-			s.notices.add(notice{server: s, tellings: all, done: func(told bool) {
-				if told {
-					j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id})
-				}
-			}})
+			s.untold.add(id, all)
+			s.tellEnd(id, all, j)
 		}
 	}
 	if seen.Records > 1 {

@@ -62,6 +62,7 @@ type Server struct {
 	gone      gone
 	tenants   tenants
 	notices   notices
+	untold    untold
 	watchers  watchers // of processes
 	callers   callers
 	exports   exports

@@ -70,6 +70,14 @@ func (s *Server) Snapshot(ctx context.Context) error {
 			}
 		}
 	}
+	for _, id := range s.untold.mailboxes() { // after the mailboxes, of which one may have ended meanwhile
+		if s.shard(id).isOwned() {
+			s.untold.restate(id, w)
+		}
+		if err := w.flushIfFull(); err != nil {
+			return fmt.Errorf("server: snapshot: %w", err)
+		}
+	}
 	if err := w.flush(); err != nil {
 		return fmt.Errorf("server: snapshot: %w", err)
 	}

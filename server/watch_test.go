@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
@@ -133,6 +135,73 @@ func TestToldAfterACrash(t *testing.T) {
 	h, err := s.readHistory(ctx, s.log, []uint8{shardOf(grant(t, s.Server, target.Key.Reveal()).Mailbox()), shardOf(grant(t, s.Server, other.Key.Reveal()).Mailbox())}, nil)
 	if err != nil || len(h.untold) != 0 {
 		t.Errorf("the log says that %d ends were not told, %v", len(h.untold), err)
+	}
+}
+
+// TestSnapshotKeepsWhatIsToTell holds that a snapshot forgets nobody who is still to be told of an end, and does not say
+// again what was told.
+func TestSnapshotKeepsWhatIsToTell(t *testing.T) {
+	dir := t.TempDir()
+	s := startDurable(t, dir, Options{})
+	watcher, target, other := open(t, s.Server), open(t, s.Server), open(t, s.Server)
+	ask(t, s.Server, mailbox.KindMonitor, "told", watcher, other.Address)
+	closeBox(t, s.Server, other)
+	expectTold(t, s.Server, watcher, `down told {"reason":"closed"}`)
+	await(t, 5*time.Second, "that is done", s.notices.isIdle)
+	ask(t, s.Server, mailbox.KindMonitor, "m", watcher, target.Address)
+	ask(t, s.Server, mailbox.KindLink, "l", watcher, target.Address)
+	ask(t, s.Server, mailbox.KindCall, "c", watcher, target.Address)
+	s.notices.end()
+	mayExit, err := target.Key.AddressFor(address.Exit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exit(ctx, mayExit, "why"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // of which one trims the other
+		if err := s.Snapshot(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.crash(t)
+
+	s = startDurable(t, dir, Options{})
+	told := []string{`down told {"reason":"closed"}`, `down m {"reason":"exit","detail":"why"}`, `exited l {"reason":"exit","detail":"why"}`,
+		`failure c {"type":"urn:gen-browser:closed","title":"The mailbox was closed","status":410}`}
+	expectTold(t, s.Server, watcher, told...)
+	await(t, 5*time.Second, "that is done", s.notices.isIdle)
+	if left := s.untold.mailboxes(); len(left) > 0 {
+		t.Errorf("%d ends are still to be told", len(left))
+	}
+	if err := s.Snapshot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.readHistory(ctx, s.log, []uint8{shardOf(grant(t, s.Server, target.Key.Reveal()).Mailbox()), shardOf(grant(t, s.Server, other.Key.Reveal()).Mailbox())}, nil)
+	if err != nil || len(h.untold) != 0 {
+		t.Errorf("the log says that %d ends were not told, %v", len(h.untold), err)
+	}
+}
+
+// TestUntoldOnce holds that what both the end itself and a snapshot say is to be told once.
+func TestUntoldOnce(t *testing.T) {
+	s := newServer(t, Options{})
+	id, now := uuid.New(), time.Now()
+	h := s.newHistory(nil, []uint8{shardOf(id)})
+	w := mailbox.Watch{Ref: "m", Reply: "gba_"}
+	down := mailbox.Message{Body: []byte(`{"reason":"closed"}`), Meta: &mailbox.Meta{Kind: mailbox.KindDown, Ref: "m", Reply: "gba_"}}
+	other := mailbox.Message{Body: down.Body, Meta: &mailbox.Meta{Kind: mailbox.KindDown, Ref: "n", Reply: "gba_"}}
+	for _, r := range []mailbox.Record{
+		{Type: mailbox.Opened}, {Type: mailbox.Watched, Watch: w}, {Type: mailbox.Ended, Reason: mailbox.Closed},
+		{Type: mailbox.Untold, Message: down}, {Type: mailbox.Untold, Message: other},
+	} {
+		r.Mailbox = id
+		if err := h.apply(&r, &mailbox.Origin{Lane: "l", Clock: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all := h.untold[id]; len(all) != 2 || all[0].ref != "m" || all[1].ref != "n" {
+		t.Errorf("to be told: %+v; want m and n", all)
 	}
 }
 
