@@ -155,6 +155,17 @@ func (s *Server) endSleepers(k *keyed) {
 	}
 }
 
+// isReleased reports whether a keyed process is of a prefix that is no more.
+func (p *process) isReleased() bool {
+	if p.keyed == nil {
+		return false
+	}
+	all := &p.server.processes
+	all.mu.RLock()
+	defer all.mu.RUnlock()
+	return all.keyed[p.keyed.prefix] != p.keyed
+}
+
 func (k *keyed) isAwake(key string) bool {
 	k.server.processes.mu.RLock()
 	defer k.server.processes.mu.RUnlock()

@@ -402,8 +402,12 @@ func TestKeyedRelease(t *testing.T) {
 		expectCall(t, s, a, 0, "1")
 		watcher := open(t, s)
 		ask(t, s, mailbox.KindMonitor, "m", watcher, keyedAddress(t, s, "order", "43"))
+		if _, err := s.processes.keyed["order"].awaken("44"); err != nil { // it has not begun
+			t.Fatal(err)
+		}
+		ask(t, s, mailbox.KindMonitor, "n", watcher, keyedAddress(t, s, "order", "44"))
 		s.Release("order")
-		expectTold(t, s, watcher, `down m {"reason":"normal"}`)
+		expectTold(t, s, watcher, `down m {"reason":"normal"}`, `down n {"reason":"normal"}`)
 		synctest.Wait()
 		if got, want := n.take(), "init 42, terminated 42 normal"; got != want {
 			t.Errorf("it did %q, want %q", got, want)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,26 @@ import (
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
+
+// TestLateReader holds that a reader that is gone before it is there does not take another one's place, at its mailbox's
+// node and at another.
+func TestLateReader(t *testing.T) {
+	nodes := startNodes(t, 2, Options{})
+	m := farMailbox(t, nodes[0], nodes[1])
+	_, r := subscribe(t, nodes[0].Server, m, Subscribing{})
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	for _, n := range nodes {
+		if _, err := n.Subscribe(grant(t, n.Server, m.Key.Reveal()), Subscribing{Context: over}, newReader()); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("a reader that is gone: %v, want %v", err, ErrUnavailable)
+		}
+	}
+	select {
+	case why := <-r.ended:
+		t.Errorf("the reader was ended with %v", why)
+	default:
+	}
+}
 
 func TestOpenAndResume(t *testing.T) {
 	s := newServer(t, Options{})

@@ -61,6 +61,7 @@ type notice struct {
 
 	deadline time.Time // of the attempts; zero before the first one
 	missed   bool      // somebody was not told in time
+	late     bool      // this attempt is the last
 	over     bool      // it is not to be told any more
 }
 
@@ -110,10 +111,10 @@ func (q *notices) offer(n notice) error {
 	return nil
 }
 
-// end tells nobody any more.
+// end tells nobody any more, once it was tried to tell who waits.
 func (q *notices) end() {
 	q.mu.Lock()
-	q.ended, q.queue = true, nil
+	q.ended = true
 	if q.running {
 		close(q.more)
 	}
@@ -158,17 +159,17 @@ func (q *notices) run(done <-chan struct{}) {
 	}
 }
 
-// take returns what came; ok is false if there is nothing, and nothing left of what came before, or the end came.
+// take returns what came; ok is false if there is nothing, and nothing left of what came before or the end came.
 func (q *notices) take(left int) (fresh []notice, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	fresh, q.queue, q.left = q.queue, nil, left
-	q.running = !q.ended && len(fresh)+left > 0
+	q.running = len(fresh) > 0 || left > 0 && !q.ended
 	return fresh, q.running
 }
 
 // tellAtOnce is how many messages are placed before it is waited until they are stored, which they are together.
-const tellAtOnce = 1000
+const tellAtOnce = 100
 
 // tryAll returns the notices that are to be tried again. Who is told of several is told in their order.
 func tryAll(all []notice) (left []notice) {
@@ -201,9 +202,11 @@ func tryAll(all []notice) (left []notice) {
 
 // begin returns what is to be told in this attempt.
 func (n *notice) begin() []telling {
+	now := time.Now()
 	if n.deadline.IsZero() {
-		n.deadline = time.Now().Add(tellPatience)
+		n.deadline = now.Add(tellPatience)
 	}
+	n.late = now.After(n.deadline)
 	if n.over = n.still != nil && !n.still(); n.over {
 		return nil
 	}
@@ -215,16 +218,15 @@ func (n *notice) settle() bool {
 	if n.over {
 		return true
 	}
-	late := time.Now().After(n.deadline)
 	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
 		if !errors.Is(t.failed, ErrUnavailable) && !errors.Is(t.failed, mailbox.ErrFull) && !errors.Is(t.failed, ErrFull) {
 			return true // told, or it never can be
 		}
-		if late {
+		if n.late {
 			n.missed = true
 			n.server.log.Warn("somebody who watches could not be told", "kind", t.kind, "error", t.failed)
 		}
-		return late
+		return n.late
 	})
 	if len(n.tellings) > 0 {
 		return false
@@ -265,6 +267,9 @@ func (s *Server) tell(t *telling) (posted Posted, err error) {
 	if err := g.PermitBody(t.body); err != nil {
 		return posted, err
 	}
+	if !s.knowsWay(&g) {
+		return posted, ErrUnavailable // others must not wait for that
+	}
 	msg := mailbox.Message{Body: t.body, Meta: &mailbox.Meta{Kind: t.kind, Ref: t.ref, Via: g.Labels()}}
 	once := mailbox.HashAnswer(t.ref)
 	if t.kind == mailbox.KindState { // the only one that others may follow
@@ -275,4 +280,19 @@ func (s *Server) tell(t *telling) (posted Posted, err error) {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err) // it may be so new on another node that this one has not heard of it
 	}
 	return posted, err
+}
+
+// knowsWay reports whether some node is known to have what a capability leads to, if only one can have it.
+func (s *Server) knowsWay(g *address.Grant) bool {
+	if s.cluster == nil {
+		return true
+	}
+	shard := shardOf(g.Mailbox())
+	if g.Kind() == address.Process {
+		if !s.processes.isOne(string(g.Name())) {
+			return true
+		}
+		shard = shardOfName(string(g.Name()))
+	}
+	return s.shards[shard].isOwned() || s.cluster.routes.Load().shards[shard] != nil
 }

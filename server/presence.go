@@ -220,7 +220,7 @@ func (b *box) toldWatch(watch *mailbox.Watch, kind mailbox.Kind) {
 	defer b.mu.Unlock()
 	w := b.watched.find(watch)
 	switch {
-	case w == nil:
+	case w == nil || b.ending() != nil: // who is told of the end as well hears only what comes first
 	case kind == mailbox.KindDown:
 		b.mail.Unwatch(watch)
 		b.unwatchPresence(watch)

@@ -165,7 +165,7 @@ func (p *process) terminate(reason Down) {
 	if p.service != nil {
 		if c := p.service.now; c != nil {
 			c.end(reason)
-		} else {
+		} else if !p.isReleased() {
 			return // they were told
 		}
 	}

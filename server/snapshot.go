@@ -136,6 +136,9 @@ func (w *snapshotWriter) addOwned(s *Server) []ownedShard {
 func (w *snapshotWriter) add(r *mailbox.Record) {
 	w.newest = w.journal.add(r)
 	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + restatedCost
+	if m := r.Message.Meta; m != nil {
+		size += len(m.Ref) + len(m.Reply)
+	}
 	w.waiting += size
 	w.bytes += size
 }

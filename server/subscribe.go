@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"time"
@@ -23,6 +24,10 @@ type Reader interface {
 
 // Subscribing says from where on and how to read.
 type Subscribing struct {
+	// Context is over once nobody will read, nil if that is not known. Who comes late to a mailbox must not take the
+	// place of who reads by then.
+	Context context.Context
+
 	After *mailbox.Cursor // nil: after the last acknowledged message
 	Hold  bool            // only acknowledging makes room in a full mailbox, and After acknowledges nothing; so it is for a key without the ack right
 }
@@ -57,16 +62,21 @@ func (s *Server) Subscribe(g *address.Grant, how Subscribing, r Reader) (*Subscr
 		sub, err = s.attach(b, how, r)
 		return err
 	}, func(n *node) error {
+		if how.isOver() {
+			return ErrUnavailable
+		}
 		sub = &Subscription{server: s, id: g.Mailbox(), reader: r, hold: how.Hold}
 		return n.subscribe(how, sub)
 	})
 	return sub, err
 }
 
+func (how *Subscribing) isOver() bool { return how.Context != nil && how.Context.Err() != nil }
+
 // attach makes r the reader of a mailbox of this node.
 func (s *Server) attach(b *box, how Subscribing, r Reader) (*Subscription, error) {
 	sub := &Subscription{server: s, id: b.id, box: b, reader: r, hold: how.Hold}
-	before, err := sub.attach(how.After)
+	before, err := sub.attach(how)
 	if err != nil {
 		return nil, err
 	}
@@ -77,10 +87,13 @@ func (s *Server) attach(b *box, how Subscribing, r Reader) (*Subscription, error
 }
 
 // attach takes the place of the reader before, which it returns.
-func (sub *Subscription) attach(after *mailbox.Cursor) (before *Subscription, err error) {
-	b := sub.box
+func (sub *Subscription) attach(how Subscribing) (before *Subscription, err error) {
+	b, after := sub.box, how.After
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if how.isOver() {
+		return nil, ErrUnavailable
+	}
 	if err := b.over(); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 // about those that a log has.
 type untold struct {
 	mu sync.Mutex
-	of map[uuid.UUID][]telling
+	of map[uuid.UUID]*[]telling
 }
 
 func (u *untold) add(id uuid.UUID, all []telling) {
@@ -24,19 +24,29 @@ func (u *untold) add(id uuid.UUID, all []telling) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.of == nil {
-		u.of = make(map[uuid.UUID][]telling)
+		u.of = make(map[uuid.UUID]*[]telling)
 	}
-	u.of[id] = slices.Clone(all)
+	all = slices.Clone(all)
+	u.of[id] = &all
 }
 
 // settle forgets what was told, or never will be, and stores that it was. A snapshot says it before that, or not at all.
-func (u *untold) settle(id uuid.UUID, told bool, j *journal) {
+// What was added since, by who read of that end in the log, it leaves to them.
+func (u *untold) settle(id uuid.UUID, ends *[]telling, told bool, j *journal) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.of, id)
+	if u.of[id] == ends {
+		delete(u.of, id)
+	}
 	if told && j != nil {
 		j.add(&mailbox.Record{Type: mailbox.Told, Mailbox: id})
 	}
+}
+
+func (u *untold) now(id uuid.UUID) *[]telling {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.of[id]
 }
 
 // forget is for an end that may never be.
@@ -57,7 +67,11 @@ func (u *untold) mailboxes() []uuid.UUID {
 func (u *untold) restate(id uuid.UUID, w *snapshotWriter) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, t := range u.of[id] {
+	ends := u.of[id]
+	if ends == nil {
+		return
+	}
+	for _, t := range *ends {
 		meta := &mailbox.Meta{Kind: t.kind, Ref: t.ref, Reply: t.reply}
 		w.add(&mailbox.Record{Type: mailbox.Untold, Mailbox: id, Message: mailbox.Message{Body: t.body, Meta: meta}})
 	}
@@ -74,5 +88,6 @@ func appendUntold(all []telling, r *mailbox.Record) []telling {
 
 // tellEnd tells of the end of a mailbox; j is nil if it lives without a log.
 func (s *Server) tellEnd(id uuid.UUID, all []telling, j *journal) {
-	s.notices.add(notice{server: s, tellings: all, done: func(told bool) { s.untold.settle(id, told, j) }})
+	ends := s.untold.now(id)
+	s.notices.add(notice{server: s, tellings: all, done: func(told bool) { s.untold.settle(id, ends, told, j) }})
 }

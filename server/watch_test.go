@@ -183,6 +183,86 @@ func TestSnapshotKeepsWhatIsToTell(t *testing.T) {
 	}
 }
 
+// TestDisconnectedAsItEnds holds that a mailbox that ends while its monitor is told of its want of a reader leaves nothing to
+// be told.
+func TestDisconnectedAsItEnds(t *testing.T) {
+	s := startDurable(t, t.TempDir(), Options{})
+	watcher, target := open(t, s.Server), open(t, s.Server)
+	b := mustBox(t, s.Server, target)
+	w := mailbox.Watch{Ref: "m", Reply: replyAddress(t, watcher, "m"), Grace: 3600}
+	if err := s.watch(b.id, &w, false); err != nil {
+		t.Fatal(err)
+	}
+	sh := s.shard(b.id)
+	sh.mu.Lock() // so that the end can't be finished
+	stored, err := b.end(ErrClosed, nil, func() bool { return true })
+	b.toldWatch(&w, mailbox.KindDown)
+	sh.mu.Unlock()
+	if err == nil {
+		err = stored.wait()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectTold(t, s.Server, watcher, `down m {"reason":"closed"}`)
+	await(t, 5*time.Second, "nothing is left to be told", func() bool { return len(s.untold.mailboxes()) == 0 })
+}
+
+// TestUntoldIsOnesOwn holds that an end that was read from the log since is not forgotten with an older attempt to tell.
+func TestUntoldIsOnesOwn(t *testing.T) {
+	var u untold
+	id := uuid.New()
+	u.add(id, []telling{{ref: "m"}})
+	before := u.now(id)
+	u.add(id, []telling{{ref: "m"}})
+	u.settle(id, before, false, nil)
+	now := u.now(id)
+	if now == nil {
+		t.Fatal("the newer one is forgotten")
+	}
+	if u.settle(id, now, false, nil); u.now(id) != nil {
+		t.Error("it is still there")
+	}
+}
+
+// TestEveryAttemptCounts holds that what can't be told is tried again, however long the first attempt took.
+func TestEveryAttemptCounts(t *testing.T) {
+	s := newServer(t, Options{})
+	n := notice{server: s, tellings: []telling{{failed: ErrUnavailable}}}
+	n.begin()
+	n.deadline = time.Now().Add(-time.Second)
+	if n.settle() {
+		t.Error("it was given up after the first attempt")
+	}
+	n.begin()
+	if !n.settle() || !n.missed {
+		t.Error("it was not given up once its time was over")
+	}
+}
+
+// TestTellingDoesNotWaitForAWay holds that who tells does not wait for a shard that nobody owns: others are told meanwhile.
+func TestTellingDoesNotWaitForAWay(t *testing.T) {
+	nodes := startNodes(t, 2, Options{})
+	a, b := nodes[0], nodes[1]
+	watcher := farMailbox(t, b, a)
+	c := a.cluster
+	c.mu.Lock() // the routes stay as they are
+	defer c.mu.Unlock()
+	routes := c.routes.Load()
+	lost := *routes
+	lost.shards = [shardCount]*node{}
+	c.routes.Store(&lost)
+	defer c.routes.Store(routes)
+	for _, one := range []telling{
+		{reply: replyAddress(t, watcher, "m"), ref: "m", kind: mailbox.KindDown, body: []byte("{}")},
+		{of: watcher.Address, reply: replyAddress(t, watcher, "m"), ref: "m", kind: mailbox.KindDemonitor},
+	} {
+		if _, err := a.tell(&one); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%v without a way: %v, want %v", one.kind, err, ErrUnavailable)
+		}
+	}
+}
+
 // TestUntoldOnce holds that what both the end itself and a snapshot say is to be told once.
 func TestUntoldOnce(t *testing.T) {
 	s := newServer(t, Options{})

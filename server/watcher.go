@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -24,7 +22,7 @@ type MonitorOptions struct {
 
 // Monitor lets the service know when a mailbox or process ends, wherever it is: a message of kind down with the ref
 // comes to its Info, once. That comes soon if there is none any more. One value of options, at most, asks for more.
-// Monitors and links are the incarnation's, and end with it.
+// Monitors and links are taken back when the incarnation ends; what they tell just then may come to the next one.
 func (c *Context) Monitor(to address.Address, options ...MonitorOptions) (ref string, err error) {
 	ref = newRef()
 	var asks monitor
@@ -67,17 +65,21 @@ func (c *Context) Unlink(to address.Address, ref string) error {
 // watch asks to be told, and remembers what is to be taken back when the incarnation ends.
 func (c *Context) watch(to address.Address, kind mailbox.Kind, ref string, body []byte) error {
 	reply, err := c.ask(to, kind, ref, body)
-	if err != nil {
+	back := telling{of: to, kind: mailbox.KindDemonitor, reply: reply, ref: ref}
+	if kind == mailbox.KindLink {
+		back.kind = mailbox.KindUnlink
+	}
+	if err != nil { // it may watch all the same, or one end of a link may
+		s := c.process.server
+		if s.notices.offer(notice{server: s, tellings: []telling{back}}) != nil {
+			s.log.Warn("a watch that failed could not be taken back", "process", c.process.name)
+		}
 		return err
 	}
 	if c.watching == nil {
 		c.watching = make(map[string]telling)
 	}
-	back := mailbox.KindDemonitor
-	if kind == mailbox.KindLink {
-		back = mailbox.KindUnlink
-	}
-	c.watching[ref] = telling{of: to, kind: back, reply: reply, ref: ref}
+	c.watching[ref] = back
 	return nil
 }
 
@@ -103,9 +105,15 @@ func (c *Context) ask(to address.Address, kind mailbox.Kind, ref string, body []
 	return l.Reply, c.process.server.ask(c, to, l)
 }
 
-// takeWatchesBack has nobody tell an incarnation that ended.
+// takeWatchesBack has nobody tell an incarnation that ended. Its links go over to the other nodes' process of that name,
+// if it ends because this node leaves.
 func (c *Context) takeWatchesBack() {
-	n := notice{server: c.process.server, tellings: slices.Collect(maps.Values(c.watching))}
+	n := notice{server: c.process.server}
+	for _, t := range c.watching {
+		if t.kind == mailbox.KindDemonitor || !n.server.othersServe(c.process.name) {
+			n.tellings = append(n.tellings, t)
+		}
+	}
 	c.watching = nil
 	n.server.notices.add(n)
 }
@@ -115,6 +123,9 @@ func (s *Server) takeBack(t *telling) (posted Posted, err error) {
 	var g address.Grant
 	if err := s.keys.Verify(&g, t.of.String()); err != nil {
 		return posted, err
+	}
+	if !s.knowsWay(&g) {
+		return posted, ErrUnavailable
 	}
 	meta := mailbox.Meta{Kind: t.kind, Ref: t.ref, Reply: t.reply}
 	if g.Kind() == address.Process {

@@ -232,6 +232,40 @@ func TestWatchesEndWithTheirIncarnation(t *testing.T) {
 	}
 }
 
+// TestWatchesAreTakenBack holds that what a service watches does not stay behind when the server is shut down, nor when only
+// one end of a link could be linked.
+func TestWatchesAreTakenBack(t *testing.T) {
+	dir := t.TempDir()
+	s := startDurable(t, dir, Options{})
+	m := open(t, s.Server)
+	looks := func() Service { return looker{at: []address.Address{m.Address}, fail: &atomic.Bool{}} }
+	watches := func() int {
+		b := mustBox(t, s.Server, m)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.mail.Watches())
+	}
+	if _, err := s.Serve("looker", looks, ProcessOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := watches(); n != 2 {
+		t.Errorf("%d watches, want 2", n)
+	}
+	s.stop(t)
+	s = startDurable(t, dir, Options{})
+	if n := watches(); n != 0 {
+		t.Errorf("after a restart %d watches, want none", n)
+	}
+
+	s.watchers.mu.Lock()
+	s.watchers.count, s.watchers.swept, s.watchers.sweepAt = maxWatches, time.Now(), 2*maxWatches // no room
+	s.watchers.mu.Unlock()
+	if _, err := s.Serve("looker", looks, ProcessOptions{}); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("a link without room for its other end: %v, want %v", err, ErrOverloaded)
+	}
+	await(t, 5*time.Second, "nothing is left behind", func() bool { return watches() == 0 })
+}
+
 // TestNewNamesAreToldAtOnce holds that the others hear of a process, and of an exported name, with the next beat, or with
 // the one after it if that was under way.
 func TestNewNamesAreToldAtOnce(t *testing.T) {

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -69,15 +70,12 @@ const (
 // watchProcess adds a watch of a process of this node, or removes one of whatever node, and lets the other nodes know.
 func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) error {
 	single := s.processes.isOne(name)
+	if !remove {
+		s.sweepWatches()
+	}
 	w := &s.watchers
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !remove && w.toSweep() {
-		for name := range w.byName {
-			s.forgetPast(name)
-		}
-		w.sweepAt, w.swept = 2*w.count, time.Now()
-	}
 	_, err := w.change(name, one, remove)
 	if errors.Is(err, mailbox.ErrWatched) && s.forgetPast(name) {
 		_, err = w.change(name, one, remove)
@@ -90,10 +88,26 @@ func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) erro
 	return nil
 }
 
-// toSweep reports whether there are so many more watches than there were that it is worth looking, or there is no room
-// and it has not been looked for a while; mu is held.
-func (w *watchers) toSweep() bool {
-	return w.count >= max(w.sweepAt, sweepWatches) || w.count >= maxWatches && time.Since(w.swept) >= sweepEvery
+// sweepWatches removes watches that are past, if there are many more than there were, or there is no room and it has not
+// been looked for a while.
+func (s *Server) sweepWatches() {
+	for _, name := range s.watchers.toSweep() {
+		s.watchers.mu.Lock() // not for all of them: other nodes' packets wait for it
+		s.forgetPast(name)
+		s.watchers.sweepAt = 2 * s.watchers.count
+		s.watchers.mu.Unlock()
+	}
+}
+
+// toSweep returns the processes to be looked at, if it is time to.
+func (w *watchers) toSweep() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.count < max(w.sweepAt, sweepWatches) && (w.count < maxWatches || time.Since(w.swept) < sweepEvery) {
+		return nil
+	}
+	w.sweepAt, w.swept = 2*w.count, time.Now() // who comes meanwhile need not look, too
+	return slices.Collect(maps.Keys(w.byName))
 }
 
 // change adds a watch of a process of this node, or removes it, and reports whether it did; mu is held.

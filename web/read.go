@@ -130,6 +130,7 @@ func (h *Handler) join(r *http.Request, rd *reading, g *address.Grant, reader se
 	if err := h.office.Verify(g, rd.key); err != nil {
 		return nil, opened{}, err
 	}
+	rd.how.Context = r.Context()
 	sub, err := h.office.Subscribe(g, rd.how, reader)
 	if err != nil {
 		return nil, opened{}, err

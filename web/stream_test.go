@@ -1,9 +1,11 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -389,4 +391,25 @@ func TestGoodbye(t *testing.T) {
 			t.Errorf("goodbye(%v) = %q", tt.why, got)
 		}
 	}
+}
+
+// TestGoneBeforeItReads holds that a request whose client is gone by the time that it is served ends no stream.
+func TestGoneBeforeItReads(t *testing.T) {
+	s := serve(t, setup{})
+	e := s.stream("/_gb/mailbox?new")
+	o := e.init()
+	for _, accept := range []string{"text/event-stream", "application/json"} {
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		r := httptest.NewRequestWithContext(over, "GET", "/_gb/mailbox", nil)
+		r.Header.Set("Authorization", "Bearer "+o.Key)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		s.gb.ServeHTTP(w, r)
+		if w.Code != 503 {
+			t.Errorf("%s: %d %s, want 503", accept, w.Code, w.Body)
+		}
+	}
+	s.mustSend(o.Address, "1")
+	e.expect("1")
 }
