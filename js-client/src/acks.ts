@@ -1,6 +1,6 @@
 import { delay } from './backoff.js';
 import { isLasting } from './errors.js';
-import { bearer, pause, requestWithin, type Wire } from './request.js';
+import { bearer, only, pause, requestWithin, type Wire } from './request.js';
 import type { Init } from './transport.js';
 
 /** Milliseconds that an acknowledgement may take. */
@@ -60,9 +60,12 @@ export function createAcks(wire: Wire): Acks {
         keepalive,
       },
       TIMEOUT,
+      undefined,
+      only(204),
     ).then(settle, error => {
-      // A position that the server doesn't know any more, or a dead mailbox, of which the stream tells.
-      if (!isLasting(error)) throw error;
+      // A position that the server doesn't know any more, or a dead mailbox, of which the stream tells. What speaks in the
+      // server's place knows of neither.
+      if (!isLasting(error) || error.code == 'unexpected-answer') throw error;
       settle();
     });
   }

@@ -32,7 +32,7 @@ export function createAnswers(
     assertOpen();
     // A call has one answer: the ref is a name for it.
     const text = lineOf({ to: to as NonNullable<typeof to>, kind, id: `${ref}`, ref }, message);
-    return post(wire, { text, done: ['replied'] }, options);
+    return post(wire, { text, done: ['replied'], answers: true }, options);
   }
 
   const reply: Answers['reply'] = async (call, value = null, options) =>

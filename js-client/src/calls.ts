@@ -25,7 +25,7 @@ export interface Calls extends Pick<Client, 'call' | 'monitor' | 'link'> {
 interface Waiting {
   resolve(envelope: Envelope): void;
   reject(error: GenBrowserError): void;
-  readonly onState: MonitorOptions['onState'];
+  onState: MonitorOptions['onState'];
 }
 
 /** @param tell runs a callback of the program, whose faults are its own. */
@@ -62,7 +62,8 @@ export function createCalls(
     });
     // Nobody needs to wait for it: the end of the mailbox is told elsewhere.
     answer.catch(() => {});
-    return { members, text, answer, forget: () => waiting.delete(ref) };
+    const asked = () => waiting.get(ref);
+    return { members, text, answer, asked, forget: () => waiting.delete(ref) };
   }
 
   async function call<T>(to: Address, message: unknown, options: CallOptions = {}): Promise<T> {
@@ -93,7 +94,7 @@ export function createCalls(
   ): Promise<{ told: Promise<Down>; stop(options?: RequestOptions): Promise<void> }> {
     const { onState, grace } = options;
     const asks = { states: onState && true, grace };
-    const { members, text, answer, forget } = await ask(kind, to, asks, undefined, onState);
+    const { members, text, answer, asked, forget } = await ask(kind, to, asks, undefined, onState);
     try {
       await post(wire, { text }, options, accepted => Promise.race([accepted, answer]));
     } catch (error) {
@@ -105,8 +106,12 @@ export function createCalls(
     return {
       told,
       async stop(options) {
+        const one = asked();
         // What was told already needs no taking back.
-        if (forget()) await post(wire, { text: lineOf({ kind: undo, ...members }, null) }, options);
+        if (!one) return;
+        one.onState = undefined;
+        await post(wire, { text: lineOf({ kind: undo, ...members }, null) }, options);
+        forget();
       },
     };
   }

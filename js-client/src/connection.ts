@@ -55,6 +55,7 @@ export function connect(
 ): (closed: Closed) => void {
   let ended = false;
   let attempt = new AbortController();
+  let resting: ReturnType<typeof pause> | undefined; // for as long as the server asked
   let waiting: ReturnType<typeof pause> | undefined;
   let known = false;
   let heartbeat = 0;
@@ -66,6 +67,7 @@ export function connect(
     if (ended) return;
     ended = true;
     for (const event of WAKING) globalThis.removeEventListener?.(event, wake);
+    resting?.skip();
     waiting?.skip();
     attempt.abort();
     owner.onStatus(closed);
@@ -156,7 +158,7 @@ export function connect(
     while (!ended) {
       const { bye, error, ...how } = await read(failures);
       if (ended) return;
-      const final = closedBy(bye, error);
+      const final = closedBy(bye, error, known);
       if (final) {
         if (!owner.startsOver(final.error)) return end(final);
         if (position.key) {
@@ -179,7 +181,11 @@ export function connect(
       }
       owner.onBreak(error);
       const least = bye?.retry ?? (error?.retryAfter ?? 0) * 1000;
-      waiting = pause(least + (atOnce ? 0 : delay(failures)));
+      if (least) {
+        resting = pause(least);
+        await resting.over;
+      }
+      waiting = pause(atOnce || ended ? 0 : delay(failures));
       await waiting.over;
     }
   }
@@ -189,22 +195,28 @@ export function connect(
   return end;
 }
 
-/** The end that a connection's end means, if it is not to be tried again. */
+/**
+ * The end that a connection's end means, if it is not to be tried again. A mailbox that is `known` is not ended by what
+ * a proxy says in the server's place.
+ */
 function closedBy(
   bye: Bye | undefined,
   error: GenBrowserError | undefined,
+  known: boolean,
 ): Required<Closed> | undefined {
   if (bye) {
     if (bye.retry !== undefined) return undefined;
     const code = bye.reason ?? 'gone';
     return closed(new GenBrowserError(code, `The server ended the stream: ${code}`));
   }
-  return error && isLasting(error) ? closed(error) : undefined;
+  if (!error || !isLasting(error) || (known && error.code == 'unexpected-answer')) return undefined;
+  return closed(error);
 }
 
 function closed(error: GenBrowserError): Required<Closed> {
   const reasons: string[] = ['closed', 'expired', 'gone', 'taken-over'];
-  const other = error.status == 410 ? 'gone' : 'error';
+  const over = error.code == 'capability-expired' ? 'expired' : 'error';
+  const other = error.status == 410 ? 'gone' : over;
   const reason = reasons.includes(error.code) ? (error.code as ClosedReason) : other;
   return { state: 'closed', reason, error };
 }

@@ -13,6 +13,8 @@ export interface Line {
   readonly text: string;
   /** The codes that, after an attempt without an answer, tell that it had arrived. */
   readonly done?: readonly string[];
+  /** Somebody waits for it: while there is no room, it is repeated as well. */
+  readonly answers?: boolean;
 }
 
 interface Members {
@@ -66,7 +68,7 @@ export async function post<T = void>(
 
 async function repeat(
   wire: Wire,
-  { text, done = [] }: Line,
+  { text, done = [], answers }: Line,
   signal: AbortSignal,
   onFailure: (error: GenBrowserError) => void,
 ): Promise<void> {
@@ -79,7 +81,7 @@ async function repeat(
       if (failures && done.includes(error.code)) return;
       // No answer, or one that says that there is none at the moment.
       const { status = Infinity, retryAfter = 0 } = error;
-      if (status < 502) throw error;
+      if (status < 502 && !(answers && status == 429)) throw error;
       onFailure(error);
       const waiting = pause(retryAfter * 1000 + delay(++failures));
       const stopListening = onAbort(signal, waiting.skip);

@@ -91,6 +91,19 @@ export async function requestWithin<T = Response>(
   }
 }
 
+/** Rejects unless that is the answer's status. A proxy, or a page to log in at, answers 200 for a server that never heard. */
+export function only(status: number) {
+  return (response: Response): void => {
+    if (response.status != status)
+      throw new GenBrowserError(
+        'unexpected-answer',
+        `The server answered ${response.status}`,
+        undefined,
+        response,
+      );
+  };
+}
+
 /** The headers that prove the ownership of a mailbox. A key never travels in a URL. */
 export function bearer(key: string): { authorization: string } {
   return { authorization: `Bearer ${key}` };

@@ -1,6 +1,6 @@
 import { isAddress } from './address.js';
 import { GenBrowserError } from './errors.js';
-import { requestWithin, type Wire } from './request.js';
+import { only, requestWithin, type Wire } from './request.js';
 import type { Address, SendOptions } from './types.js';
 
 /** Sends one message, and resolves when the server has accepted it. */
@@ -25,6 +25,7 @@ export async function send(
     { method: 'POST', headers, body, keepalive },
     timeout,
     signal,
+    only(202),
   );
 }
 

@@ -27,7 +27,16 @@ export async function start<Config = unknown>(
   options: StartOptions = {},
 ): Promise<Client<Config>> {
   const { prefix = '/_gb', storage, timeout = 15_000, signal, transport = 'auto' } = options;
-  const { onError = error => console.error(error) } = options;
+
+  /** Reports a fault of the program, which must not become the client's: this callback may throw, too. */
+  function onError(error: unknown) {
+    try {
+      (options.onError ?? console.error)(error);
+    } catch (another) {
+      console.error(another);
+    }
+  }
+
   if (url === undefined)
     throw new GenBrowserError('malformed-request', 'Outside of a page, start() needs a URL');
   if (signal?.aborted) throw signal.reason;
@@ -85,8 +94,14 @@ export async function start<Config = unknown>(
   }
 
   function save() {
-    if (status.state == 'closed' || !position.key) return;
+    // After an error the mailbox lives on, and what had arrived is still taken.
+    if ((status.state == 'closed' && status.reason != 'error') || !position.key) return;
     tell(() => store?.setItem(name, JSON.stringify({ key: position.key, cursor })), undefined);
+  }
+
+  /** Forgets the mailbox, unless another tab has saved its own by now. */
+  function forget() {
+    if (store && load(store, name)?.key == position.key) store.removeItem(name);
   }
 
   function setStatus(next: Status) {
@@ -117,7 +132,8 @@ export async function start<Config = unknown>(
           setStatus({ state: 'reconnecting', ...(error && { error }) });
       },
       startsOver({ code, status: answer }) {
-        const unknown = position.cursor && (answer == 409 || answer == 416);
+        const unknown =
+          position.cursor && (answer == 409 || answer == 416 || code == 'malformed-cursor');
         const dead = answer == 410 || /capability|address/.test(code);
         if (!unknown) {
           if (!dead || options.key || !resumed || init) return false;
@@ -134,7 +150,7 @@ export async function start<Config = unknown>(
           calls.end(mailbox.end(next, keeping || next.reason == 'taken-over'));
           acks.finish(false);
           if (!keeping && next.reason != 'taken-over' && next.reason != 'error')
-            tell(() => store?.removeItem(name), undefined);
+            tell(forget, undefined);
           setStatus(next);
           if (next.error) reject(next.error);
         } else {

@@ -39,7 +39,9 @@ export const stream: Transport = async (wire, { key, cursor }, listener, signal)
   });
   const { body, headers, status } = response;
   if (!body || !headers.get('content-type')?.startsWith('text/event-stream'))
-    throw new GenBrowserError('unexpected-answer', 'The answer is not an event stream', status);
+    throw new GenBrowserError('unexpected-answer', 'The answer is not an event stream', undefined, {
+      status,
+    });
 
   const parse = createParser(onEvent);
   const decoder = new TextDecoder();

@@ -5,6 +5,8 @@ export interface Line {
     readonly text: string;
     /** The codes that, after an attempt without an answer, tell that it had arrived. */
     readonly done?: readonly string[];
+    /** Somebody waits for it: while there is no room, it is repeated as well. */
+    readonly answers?: boolean;
 }
 interface Members {
     readonly to: Address;

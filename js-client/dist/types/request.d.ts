@@ -21,6 +21,8 @@ export declare function asNetworkError(cause: unknown, signal?: AbortSignal | nu
 export declare function textOf(response: Response, signal: AbortSignal): Promise<string>;
 /** Like {@link request}, and gives up after `timeout` milliseconds, in which the answer must be read as well. */
 export declare function requestWithin<T = Response>(wire: Wire, path: string, init: Omit<RequestInit, 'signal'>, timeout: number, signal?: AbortSignal, read?: (response: Response, _: AbortSignal) => T | Promise<T>): Promise<T>;
+/** Rejects unless that is the answer's status. A proxy, or a page to log in at, answers 200 for a server that never heard. */
+export declare function only(status: number): (response: Response) => void;
 /** The headers that prove the ownership of a mailbox. A key never travels in a URL. */
 export declare function bearer(key: string): {
     authorization: string;

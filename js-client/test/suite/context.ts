@@ -140,3 +140,17 @@ export function storage(): MailboxStorage & { readonly items: Map<string, string
 export async function reaches(client: Client, state: Status['state']): Promise<void> {
   await until(() => client.status.state == state);
 }
+
+/** The events by which a runtime tells that it woke up; Node has none. */
+export function wakingEvents(t: { after(undo: () => void): void }): {
+  dispatch(name: string): void;
+} {
+  if (globalThis.addEventListener !== undefined)
+    return { dispatch: name => globalThis.dispatchEvent(new Event(name)) };
+  const target = new EventTarget();
+  const { addEventListener, removeEventListener } = globalThis;
+  globalThis.addEventListener = target.addEventListener.bind(target);
+  globalThis.removeEventListener = target.removeEventListener.bind(target);
+  t.after(() => Object.assign(globalThis, { addEventListener, removeEventListener }));
+  return { dispatch: name => target.dispatchEvent(new Event(name)) };
+}

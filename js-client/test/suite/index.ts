@@ -2,6 +2,7 @@ import { attenuateCases } from './attenuate.js';
 import { callCases } from './call.js';
 import type { Register } from './context.js';
 import { deathCases } from './death.js';
+import { faultCases } from './faults.js';
 import { mailboxCases } from './mailbox.js';
 import { networkCases } from './network.js';
 import { resumeCases } from './resume.js';
@@ -17,6 +18,7 @@ export function registerTests(register: Register): void {
   resumeCases(register);
   deathCases(register);
   networkCases(register);
+  faultCases(register);
   attenuateCases(register);
   callCases(register);
   watchCases(register);

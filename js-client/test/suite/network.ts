@@ -1,6 +1,6 @@
 import type { Status } from 'gen-browser';
 import { equal, ok, rejects, until } from './assert.js';
-import { type Register, reaches } from './context.js';
+import { type Register, reaches, wakingEvents } from './context.js';
 import { random, randomValue } from './json.js';
 
 export function networkCases(test: Register): void {
@@ -202,16 +202,4 @@ function padded(n: number): unknown {
 /** How many bytes of JSON a piece of text takes. */
 function bytes(piece: string): number {
   return new TextEncoder().encode(JSON.stringify(piece)).length - 2;
-}
-
-/** The events by which a runtime tells that it woke up; Node has none. */
-function wakingEvents(t: { after(undo: () => void): void }): { dispatch(name: string): void } {
-  if (globalThis.addEventListener !== undefined)
-    return { dispatch: name => globalThis.dispatchEvent(new Event(name)) };
-  const target = new EventTarget();
-  const { addEventListener, removeEventListener } = globalThis;
-  globalThis.addEventListener = target.addEventListener.bind(target);
-  globalThis.removeEventListener = target.removeEventListener.bind(target);
-  t.after(() => Object.assign(globalThis, { addEventListener, removeEventListener }));
-  return { dispatch: name => target.dispatchEvent(new Event(name)) };
 }
