@@ -3,8 +3,11 @@
 //
 //	gb, err := web.New(web.Options{Server: office})
 //	mux.Handle("/_gb/", gb)
+//	mux.Handle("/.well-known/gen-browser", gb) // for clients that discover how to connect
+//
+// /healthz, /readyz and /metrics are the handler's as well, where they are wanted.
 //
 // A stream over HTTP/1.1 is taken off net/http: the goroutine that sends a message writes it to the reader's
-// socket, without blocking, and an idle stream is a parked goroutine and little else. What a socket does not
+// socket, without blocking, and an idle stream has no goroutine, on Linux. What a socket does not
 // take stays in the mailbox until it does.
 package web

@@ -38,6 +38,7 @@ func TestWrongUse(t *testing.T) {
 		}
 	}
 	fails(t, run(t, "", "serve", "--config", "{"), "--config: want JSON")
+	fails(t, run(t, "", "serve", "--data", t.TempDir(), "--join", "127.0.0.1:1"), "--join: the nodes of a cluster have a --cluster-name")
 	if got := ok(t, "", "--version"); !strings.Contains(got, "go1.") {
 		t.Errorf("--version prints %q", got)
 	}

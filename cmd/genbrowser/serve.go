@@ -31,7 +31,7 @@ type flags struct {
 	Name         string   `help:"What this server is for, such as shop-production. Peers that want another one do not connect." placeholder:"NAME"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
 	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8. May be repeated." placeholder:"CIDR"`
-	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
+	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, and list clients and end their streams, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
 
 	Body         int           `help:"Limit of a message's body, in bytes." default:"65536"`
 	Depth        int           `help:"Limit of a body's nesting." default:"512"`
@@ -43,7 +43,7 @@ type flags struct {
 	Names        int           `help:"Idempotency keys that a mailbox remembers." default:"1000"`
 	NameWindow   time.Duration `help:"How long it remembers them." default:"10m"`
 	Queue        int           `help:"Messages that may wait for a process." default:"1000"`
-	Calls        int           `help:"Calls over HTTP that may wait for their replies." default:"10000"`
+	Calls        int           `help:"Calls by POST /_gb/call, and of Go code in the server, that may wait for their replies." default:"10000"`
 	MaxMailboxes int           `help:"Mailboxes that the server keeps." default:"1000000"`
 	MaxBytes     int64         `help:"Bytes of bodies that the server keeps." default:"1073741824"`
 	OpenRate     float64       `help:"Mailboxes that a client address may open in a second; -1 for no limit." default:"50"`

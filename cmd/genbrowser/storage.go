@@ -46,6 +46,9 @@ func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (
 		}
 		return nil, nil
 	}
+	if s.ClusterName == "" && len(s.Join) > 0 {
+		return nil, errors.New("--join: the nodes of a cluster have a --cluster-name")
+	}
 	o := jetstream.Options{Dir: s.Data, URLs: s.Nats, Replicas: s.Replicas, Logger: log}
 	if s.Sync == "interval" {
 		o.SyncEvery = s.SyncEvery

@@ -95,6 +95,7 @@ func run(ctx context.Context, listen string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/_gb/", gb)
+	mux.Handle("/.well-known/gen-browser", gb)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "session", Value: "guest", Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 		w.Write(page)

@@ -218,7 +218,7 @@ export interface Client<Config = unknown> {
   readonly key: MailboxKey;
   /** The position of the last message that the program took. With `key` it resumes from there. */
   readonly cursor: string;
-  /** What the server's operator configured for clients: any JSON. `null` until it is known (see PROTOCOL.md, long-poll). */
+  /** What the server's operator configured for clients: any JSON. */
   readonly config: Config;
   /** Whether this is the mailbox that was asked for, rather than a new one. */
   readonly resumed: boolean;

@@ -1,4 +1,5 @@
 // What the README shows first does what it says.
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { expect, test } from 'vitest';
@@ -28,6 +29,32 @@ test("the README's page shows its address, and what is sent there", async () => 
     await page.waitForFunction(() => document.body.textContent?.includes('{"hello":"page"}'));
   } finally {
     await browser.close();
+    await program.stop();
+  }
+});
+
+test('the program of docs/client.md runs', async () => {
+  const program = await run([]);
+  const source = readFileSync(new URL('../../docs/client.md', import.meta.url), 'utf8');
+  const code = /```js\n(.*?)```/s.exec(source)?.[1] ?? '';
+  const client = new URL('../dist/client.js', import.meta.url).href;
+  const child = spawn(process.execPath, [
+    '--input-type=module',
+    '--eval',
+    code.replace("'gen-browser'", `'${client}'`).replace('http://127.0.0.1:8080', program.url),
+  ]);
+  try {
+    let output = '';
+    child.stdout.on('data', piece => {
+      output += piece;
+    });
+    child.stderr.on('data', piece => {
+      output += piece;
+    });
+    await expect.poll(() => output, { timeout: 10_000 }).toContain("message { hello: 'myself' }");
+    expect(output).toMatch(/^open\n/);
+  } finally {
+    child.kill();
     await program.stop();
   }
 });
