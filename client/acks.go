@@ -31,7 +31,7 @@ func (m *Mailbox) Ack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.client.done(ctx, http.MethodPost, "/ack", m.key, body); err != nil {
+	if err := m.client.done(ctx, http.MethodPost, "/ack", m.key, body, http.StatusNoContent); err != nil {
 		return err
 	}
 	m.mu.Lock()

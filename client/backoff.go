@@ -31,6 +31,26 @@ func pause(ctx context.Context, d time.Duration) error {
 // errProtocol means that the server sent what no GenBrowser server sends.
 var errProtocol = errors.New("client: not understood")
 
+// strangerError is what somebody says who answers in the server's place: a proxy, or a page to log in at.
+type strangerError struct{ *problem.Problem }
+
+// Error implements error.
+func (e strangerError) Error() string {
+	return "client: somebody answers in the server's place: " + e.Problem.Error()
+}
+
+// Unwrap implements the interface of package errors: it is no refusal of the server's.
+func (e strangerError) Unwrap() error { return nil }
+
+// passing returns an error that does not end what was open already, if it is not the server's word.
+func passing(err error) error {
+	var p *problem.Problem
+	if errors.As(err, &p) && final(err) && !p.Kind.IsServers() {
+		return strangerError{p}
+	}
+	return err
+}
+
 // final reports whether trying again would end the same way.
 func final(err error) bool {
 	if errors.Is(err, errProtocol) {
@@ -51,7 +71,10 @@ func final(err error) bool {
 func least(err error) time.Duration {
 	var p *problem.Problem
 	var b *bye
+	var s strangerError
 	switch {
+	case errors.As(err, &s):
+		return s.RetryAfter
 	case errors.As(err, &p):
 		return p.RetryAfter
 	case errors.As(err, &b):

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/genbrowser/genbrowser/client"
+	"github.com/genbrowser/genbrowser/web/problem"
 )
 
 // r3labs/sse's own retry begins with half a second, and goes on for a quarter of an hour at most.
@@ -56,6 +58,46 @@ func TestMaxPause(t *testing.T) {
 		s.read().want("1")
 		if longest := slices.Max(s.pauses()); longest >= time.Second || longest < time.Second/2 {
 			t.Errorf("the longest pause is %v, want up to 1s", longest)
+		}
+	})
+}
+
+// What answers in the server's place ends no mailbox that was open, and accepts nothing.
+func TestStrangers(t *testing.T) {
+	serve := func(n int, c net.Conn) {
+		switch n {
+		case 1:
+			say(c, hi+message(1))
+		case 2:
+			say(c, refuse(404, "Retry-After: 30\r\n", "<html>"))
+		default:
+			say(c, hi+message(2))
+			hold(c)
+		}
+	}
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.read().want("1", "2")
+		if p := s.pauses()[1]; p < 30*time.Second {
+			t.Errorf("after the refusal it waited %v, want 30s at least", p)
+		}
+		s.mu.Lock()
+		s.answer = func(int) string { return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" }
+		s.mu.Unlock()
+		if err := s.client.Send(s.ctx, s.box.Address(), 1); err == nil {
+			t.Error("a page of 200 was taken for an accepted message")
+		}
+		if err := s.box.Ack(s.ctx); err == nil {
+			t.Error("a page of 200 was taken for an acknowledgement")
+		}
+	})
+
+	never := func(_ int, c net.Conn) { say(c, refuse(404, "", "<html>")) }
+	play(t, client.Options{}, "", never, func(s *script) {
+		for _, err := range s.box.Messages(s.ctx) {
+			var p *problem.Problem
+			if !errors.As(err, &p) || p.Kind.Status != 404 || p.Kind.IsServers() {
+				t.Errorf("a mailbox that never was: %v, want a 404 of somebody else", err)
+			}
 		}
 	})
 }

@@ -107,16 +107,20 @@ func (c *Client) Send(ctx context.Context, to address.Address, body any) error {
 	if err != nil {
 		return fmt.Errorf("client: send: %w", err)
 	}
-	return c.done(ctx, http.MethodPost, "/send/"+to.String(), address.Key{}, b)
+	return c.done(ctx, http.MethodPost, "/send/"+to.String(), address.Key{}, b, http.StatusAccepted)
 }
 
-// done makes a request whose answer tells nothing but whether it was done.
-func (c *Client) done(ctx context.Context, method, path string, key address.Key, body []byte) error {
+// done makes a request that is done if it is answered with that status. Another success is not the server's: a page to
+// log in at answers 200.
+func (c *Client) done(ctx context.Context, method, path string, key address.Key, body []byte, status int) error {
 	resp, err := c.do(ctx, method, path, key, body)
 	if err != nil {
 		return err
 	}
 	resp.Body.Close()
+	if resp.StatusCode != status {
+		return fmt.Errorf("client: somebody answers in the server's place: %s", resp.Status)
+	}
 	return nil
 }
 

@@ -123,6 +123,13 @@ func (m *Mailbox) learn(o *opened) {
 	m.beat = time.Duration(o.Heartbeat) * time.Millisecond
 }
 
+// isKnown reports whether the server told of the mailbox, when it was opened or a stream began.
+func (m *Mailbox) isKnown() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.limits != (limits{})
+}
+
 // Address is what others send to.
 func (m *Mailbox) Address() address.Address {
 	m.mu.Lock()
@@ -157,7 +164,7 @@ func (m *Mailbox) moveTo(cursor string) {
 // an error. Closing it again changes nothing.
 func (m *Mailbox) Close(ctx context.Context) error {
 	m.closing.Store(true)
-	err := m.client.done(ctx, http.MethodDelete, "/mailbox", m.key, nil)
+	err := m.client.done(ctx, http.MethodDelete, "/mailbox", m.key, nil, http.StatusNoContent)
 	if errors.Is(err, problem.Closed) {
 		return nil
 	}

@@ -145,6 +145,9 @@ func (r *reading) connection(ctx context.Context) error {
 			return err
 		}
 	}
+	if r.m.isKnown() {
+		return passing(s.err)
+	}
 	return s.err
 }
 

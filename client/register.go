@@ -56,7 +56,7 @@ func (p *Peer) Unregister(ctx context.Context, name string) error {
 	}
 	defer p.endNaming()
 	p.forgetName(name)
-	return p.client.done(ctx, http.MethodDelete, "/names/"+name, p.Key(), nil)
+	return p.client.done(ctx, http.MethodDelete, "/names/"+name, p.Key(), nil, http.StatusNoContent)
 }
 
 // beginNaming waits until nobody else asks the server about this peer's names.
@@ -85,7 +85,7 @@ func (p *Peer) putName(ctx context.Context, name string, to address.Address) err
 	if err != nil {
 		return fmt.Errorf("client: register: %w", err)
 	}
-	return p.client.done(ctx, http.MethodPut, "/names/"+name, p.Key(), body)
+	return p.client.done(ctx, http.MethodPut, "/names/"+name, p.Key(), body, http.StatusNoContent)
 }
 
 func (p *Peer) forgetName(name string) {

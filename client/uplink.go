@@ -278,7 +278,7 @@ func (u *uplink) connection(ctx context.Context) (answered int, err error) {
 	req.Header.Set("Content-Type", "application/x-ndjson")
 	resp, err := u.client.http.Do(req)
 	if err == nil {
-		err = refusal(resp)
+		err = passing(refusal(resp))
 	}
 	if err == nil {
 		defer resp.Body.Close()

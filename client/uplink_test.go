@@ -253,6 +253,7 @@ func TestUplinkThatIsUseless(t *testing.T) {
 		"of another":   func(u *upload) { u.next(); u.answer("another", accepted); u.next() },
 		"too many":     func(u *upload) { l, _ := u.next(); u.answer(l.ID, accepted); u.answer(l.ID, accepted); u.next() },
 		"refused":      func(u *upload) { u.next(); say(u, refuse(502, "", "")) },
+		"a proxy's":    func(u *upload) { u.next(); say(u, refuse(404, "", "<html>")) },
 		"ends cleanly": func(u *upload) { u.next(); say(u, ndjson+"0\r\n\r\n"); u.next() },
 	} {
 		t.Run(name, func(t *testing.T) {

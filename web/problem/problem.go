@@ -140,15 +140,25 @@ func (p *Problem) MarshalJSON() ([]byte, error) { return json.Marshal(p.Members(
 // Problem returns what the members describe. One of an unknown type, from a proxy or a newer server, gets a
 // kind of its own with its status.
 func (m Members) Problem() *Problem {
-	k := byCode[strings.TrimPrefix(m.Type, typePrefix)]
-	if k == nil || !strings.HasPrefix(m.Type, typePrefix) {
-		k = &Kind{Status: m.Status, Code: "http", Title: m.Title}
+	code, servers := strings.CutPrefix(m.Type, typePrefix)
+	k := byCode[code]
+	if k == nil || !servers {
+		if !servers {
+			code = codeOfOthers
+		}
+		k = &Kind{Status: m.Status, Code: code, Title: m.Title}
 		if k.Title == "" {
 			k.Title = fmt.Sprintf("%d %s", m.Status, http.StatusText(m.Status))
 		}
 	}
 	return &Problem{Kind: k, Detail: m.Detail, RetryAfter: time.Duration(m.RetryAfter) * time.Second}
 }
+
+// codeOfOthers is that of an answer that is no problem of a GenBrowser server.
+const codeOfOthers = "http"
+
+// IsServers reports whether a GenBrowser server said it. Otherwise something answered in its place, such as a proxy.
+func (k *Kind) IsServers() bool { return k.Code != codeOfOthers }
 
 // Parse reads an answer that is no success. Its body may be anything.
 func Parse(status int, body []byte) *Problem {
