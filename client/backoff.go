@@ -31,16 +31,14 @@ func pause(ctx context.Context, d time.Duration) error {
 // errProtocol means that the server sent what no GenBrowser server sends.
 var errProtocol = errors.New("client: not understood")
 
-// strangerError is what somebody says who answers in the server's place: a proxy, or a page to log in at.
-type strangerError struct{ *problem.Problem }
+// strangerError is what somebody says who answers in the server's place: a proxy, or a page to log in at. It does not
+// unwrap to the problem, for it is no refusal of the server's.
+type strangerError struct{ said *problem.Problem }
 
 // Error implements error.
 func (e strangerError) Error() string {
-	return "client: somebody answers in the server's place: " + e.Problem.Error()
+	return "client: somebody answers in the server's place: " + e.said.Error()
 }
-
-// Unwrap implements the interface of package errors: it is no refusal of the server's.
-func (e strangerError) Unwrap() error { return nil }
 
 // passing returns an error that does not end what was open already, if it is not the server's word.
 func passing(err error) error {
@@ -74,7 +72,7 @@ func least(err error) time.Duration {
 	var s strangerError
 	switch {
 	case errors.As(err, &s):
-		return s.RetryAfter
+		return s.said.RetryAfter
 	case errors.As(err, &p):
 		return p.RetryAfter
 	case errors.As(err, &b):

@@ -132,8 +132,9 @@ export async function start<Config = unknown>(
           setStatus({ state: 'reconnecting', ...(error && { error }) });
       },
       startsOver({ code, status: answer }) {
-        const unknown =
-          position.cursor && (answer == 409 || answer == 416 || code == 'malformed-cursor');
+        // What the program gave as a cursor is its own fault; what was saved is nobody's.
+        const spoilt = code == 'malformed-cursor' && !options.key;
+        const unknown = position.cursor && (answer == 409 || answer == 416 || spoilt);
         const dead = answer == 410 || /capability|address/.test(code);
         if (!unknown) {
           if (!dead || options.key || !resumed || init) return false;

@@ -77,8 +77,8 @@ export interface StartOptions {
     /**
      * Keeps the key and the position of the last message that the program took, so that the mailbox survives a
      * reload. `sessionStorage` gives every tab a mailbox of its own, unless the tab is a copy of another (duplicated, or
-     * opened by `window.open`): that one goes on with the mailbox, and the other's client is `taken-over`. If the mailbox died meanwhile, a new one is
-     * opened and `client.resumed` is false. Not used when `key` is given. Default: none.
+     * opened by `window.open`): that one goes on with the mailbox, and the other's client is `taken-over`. If the mailbox
+     * died meanwhile, a new one is opened and `client.resumed` is false. Not used when `key` is given. Default: none.
      */
     readonly storage?: MailboxStorage;
     /** Milliseconds until `start` rejects, trying again until then. Default 15,000; 0 rejects at once; `Infinity` never. */

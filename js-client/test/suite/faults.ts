@@ -205,6 +205,8 @@ export function faultCases(test: Register): void {
     const two = await t.start({ storage: store, onGap: missing => gaps.push(missing) });
     equal([two.resumed, two.key == one.key, gaps.length], [true, true, 1]);
     equal(await two.mailbox.receive(), 1);
+    const given = { key: one.key, cursor: 'nonsense' };
+    await rejects(t.start(given), 'malformed-cursor');
   });
 }
 
