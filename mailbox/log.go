@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Log makes mailboxes outlive the process that keeps them. It is one sequence of entries, in the same order for
@@ -28,7 +29,7 @@ type Log interface {
 	// Read calls f with every entry from a place on, 0 for all, that was stored before Read began, oldest first, until f
 	// returns an error, which it returns. Data is f's to keep.
 	Read(ctx context.Context, from uint64, f func(Entry) error) error
-	// Trim forgets the entries before seq.
+	// Trim forgets the entries before seq, at once.
 	Trim(ctx context.Context, seq uint64) error
 	// Stats tells how much is kept.
 	Stats(ctx context.Context) (LogStats, error)
@@ -61,6 +62,16 @@ type Replicated interface {
 	Replicas(ctx context.Context) ([]Replica, error)
 }
 
+// Lossy is a [Log] that may lose what was appended last, such as when the power fails.
+type Lossy interface {
+	// Settles is how long it takes at most until what was appended is safe from that; 0: not even while it is appended.
+	Settles() time.Duration
+	// MayHaveLost reports whether that may have happened, and nobody said yet that it is known.
+	MayHaveLost() bool
+	// LossKnown says that it is: what is in the log tells those whom it concerns.
+	LossKnown() error
+}
+
 // Replica is a server that keeps a log.
 type Replica struct {
 	Name    string
@@ -72,6 +83,9 @@ type Replica struct {
 var (
 	// ErrSealed is why a writer must stop: another took its place.
 	ErrSealed = errors.New("the log's lane is sealed")
+	// ErrLost says that the log forgot an entry that it had acknowledged: a disk lost it, or an old copy came
+	// back. Its writer must stop, for its memory and the log do not fit any more.
+	ErrLost = errors.New("the log lost an entry that it had acknowledged")
 	// ErrTrimmed is why a log could not be read: what was read was trimmed meanwhile. Read it again.
 	ErrTrimmed = errors.New("the log was trimmed while it was read")
 	// ErrNotLast is why a lane was not sealed: its writer appended to it meanwhile.

@@ -240,6 +240,10 @@ func (m *Mailbox) Asleep() (since time.Time, ok bool) {
 	return time.Unix(0, m.asleep), m.asleep != 0
 }
 
+// Renew makes all cursors from before unknown: messages that some of them stand behind may be lost, and others take their
+// places. The change should be random; 0 is none.
+func (m *Mailbox) Renew(change uint32) { m.epoch ^= change }
+
 // Close ends the mailbox and forgets its messages. Closing it again changes nothing.
 func (m *Mailbox) Close() {
 	*m = Mailbox{limits: m.limits, epoch: m.epoch, last: m.last, floor: m.last, acked: m.last, delivered: m.last, closed: true}

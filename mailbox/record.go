@@ -19,12 +19,12 @@ const (
 	Awoke    RecordType = 4 // a reader came. Hold
 	Slept    RecordType = 5 // the reader left
 	Ended    RecordType = 6 // the mailbox is no more. Reason, Detail
-	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept and KeptWatch
+	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept, KeptWatch and KeptCall
 	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
 
 	// Of whole shards, and so with no Mailbox. From each point of the log on a shard has one owner at most: the
 	// writer of the lane that claimed it first when it had none.
-	Claimed  RecordType = 9  // the writer wants Shards
+	Claimed  RecordType = 9  // the writer wants Shards. Epoch, unless it is 0, changes their mailboxes', for the end of the log may be lost
 	Owned    RecordType = 10 // the writer owns Shards
 	Released RecordType = 11 // the writer owns Shards no longer
 
@@ -33,6 +33,7 @@ const (
 	Told      RecordType = 14 // the mailbox ended, and who watched it was told
 
 	KeptWatch RecordType = 16 // a watch that a restated mailbox has. Watch
+	KeptCall  RecordType = 18 // a call that a restated mailbox had. Message, of whose Meta only Kind, Ref and Reply are there
 	Untold    RecordType = 17 // the mailbox ended, and that is still to be told. Message, whose Reply is where it goes
 
 	// Sealed is in no entry: [Replay] makes it of the end of a lane.
@@ -53,7 +54,7 @@ type Record struct {
 	Last    uint64        // the newest message's Seq
 	Asleep  time.Duration // how long the mailbox slept; below 0 while it has a reader
 	Names   []Name        // oldest first
-	Kept    uint64        // how many Kept and KeptWatch records follow; without the last of them nothing is restated
+	Kept    uint64        // how many Kept, KeptWatch and KeptCall records follow; without the last of them nothing is restated
 	Hold    bool
 	Reason  Reason
 	Detail  []byte // JSON, or nil
@@ -103,16 +104,21 @@ const (
 //	Slept
 //	Ended     reason:1 detail      watch   = flags:1 until ref reply [grace]
 //	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* kept
-//	Kept, Untold  message
+//	Kept, KeptCall, Untold  message
 //	Watched, Unwatched, KeptWatch  watch
 //	Told
-//	Claimed, Owned, Released: no mailbox; number-of-shards shard:1*
+//	Claimed   no mailbox; number-of-shards shard:1* epoch
+//	Owned, Released  no mailbox; number-of-shards shard:1*
 //
 // Expires and ages are in seconds, asleep in milliseconds plus 1, or 0 for awake.
 func (r *Record) AppendTo(b []byte) []byte {
 	b = append(b, byte(r.Type))
 	if r.ofShards() {
-		return pack.AppendString(b, r.Shards)
+		b = pack.AppendString(b, r.Shards)
+		if r.Type == Claimed {
+			b = binary.AppendUvarint(b, uint64(r.Epoch))
+		}
+		return b
 	}
 	b = append(b, r.Mailbox[:]...)
 	switch r.Type {
@@ -139,7 +145,7 @@ func (r *Record) AppendTo(b []byte) []byte {
 			b = binary.AppendUvarint(b, uint64(n.Age/time.Second))
 		}
 		b = binary.AppendUvarint(b, r.Kept)
-	case Kept, Untold:
+	case Kept, KeptCall, Untold:
 		b = r.appendMessage(b)
 	case Watched, Unwatched, KeptWatch:
 		b = appendWatch(b, &r.Watch)
@@ -231,6 +237,9 @@ func (p *parser) record() (r Record) {
 	r.Type = RecordType(p.Byte())
 	if r.ofShards() {
 		r.Shards = p.Bytes(p.Uint())
+		if r.Type == Claimed {
+			r.Epoch = p.epoch()
+		}
 		return r
 	}
 	copy(r.Mailbox[:], p.Bytes(16))
@@ -256,6 +265,10 @@ func (p *parser) record() (r Record) {
 		p.state(&r)
 	case Kept, Untold:
 		p.message(&r)
+	case KeptCall:
+		if p.message(&r); r.Message.Meta == nil {
+			p.Fail()
+		}
 	case Watched, Unwatched, KeptWatch:
 		r.Watch = p.watch()
 	case Told:
@@ -337,19 +350,25 @@ func (p *parser) config() []byte {
 	return p.Bytes(n - 1)
 }
 
-// State returns what restates the mailbox, with the messages up to acking acknowledged: a Restated record, a Kept
-// one for each message, and a KeptWatch one for each watch, so that none is long.
-func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, now time.Time) []Record {
+// State returns what restates the mailbox, with the messages up to acking acknowledged: a Restated record, a KeptCall
+// one for each call whose message is gone and who still waits, a Kept one for each message, and a KeptWatch one for
+// each watch, so that none is long.
+func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, waits func(call *Meta) bool, now time.Time) []Record {
 	m.expire(now)
 	begin, watches := m.queue.after(acking), m.Watches()
+	calls := m.callsBefore(begin, waits)
 	state := Record{
 		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: max(m.acked, acking), Floor: max(m.floor, acking), Last: m.last,
-		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(m.queue.len() - begin + len(watches)),
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(len(calls) + m.queue.len() - begin + len(watches)),
 	}
 	if m.asleep != 0 {
 		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
 	}
 	records := append(make([]Record, 0, 1+state.Kept), state)
+	for _, c := range calls {
+		meta := &Meta{Kind: KindCall, Ref: c.Ref, Reply: c.Reply}
+		records = append(records, Record{Type: KeptCall, Mailbox: id, Message: Message{Meta: meta}})
+	}
 	for i := begin; i < m.queue.len(); i++ {
 		records = append(records, Record{Type: Kept, Mailbox: id, Message: *m.queue.at(i)})
 	}
@@ -390,6 +409,8 @@ func (m *Mailbox) Apply(r *Record, at time.Time) error {
 			return fmt.Errorf("%w: kept message %d of %d", ErrRecord, r.Message.Seq, m.last)
 		}
 		m.keep(r.Message)
+	case KeptCall:
+		m.called(r.Message.Meta)
 	case Acked:
 		m.Ack(r.Seq)
 	case Awoke:

@@ -49,6 +49,7 @@ var golden = map[string]struct {
 	"watched with grace": {Record{Type: Watched, Watch: Watch{Grace: 300, Ref: "r", Reply: "gba_"}}, "04 00 01 72 04 6762615f ac02"},
 	"unwatched":          {Record{Type: Unwatched, Watch: Watch{Ref: "r", Reply: "gba_"}}, "00 00 01 72 04 6762615f"},
 	"a kept watch":       {Record{Type: KeptWatch, Watch: Watch{Link: true, Ref: "r", Reply: "gba_"}}, "01 00 01 72 04 6762615f"},
+	"a kept call":        {Record{Type: KeptCall, Message: Message{Body: []byte{}, Meta: &Meta{Kind: KindCall, Ref: "r", Reply: "gba_"}}}, "00 04 01 01 72 04 6762615f 00 00 00"},
 	"told":               {Record{Type: Told}, ""},
 	"untold":             {Record{Type: Untold, Message: Message{Body: []byte("7"), Meta: &Meta{Kind: KindDown, Ref: "r", Reply: "gba_"}}}, "00 04 04 01 72 04 6762615f 00 00 01 37"},
 	"restated, awake": {
@@ -99,16 +100,28 @@ func TestRecordFormat(t *testing.T) {
 			}
 		})
 	}
-	if len(types) != 13 {
-		t.Errorf("%d types of records were tried, want 13", len(types))
+	if len(types) != 14 {
+		t.Errorf("%d types of records were tried, want 14", len(types))
+	}
+}
+
+// TestKeptCallIsACall: without what it says of the call, the record is damaged.
+func TestKeptCallIsACall(t *testing.T) {
+	r := Record{Type: KeptCall, Message: Message{Body: []byte("1")}}
+	if got, _, err := ParseRecord(r.AppendTo(nil)); !errors.Is(err, ErrRecord) {
+		t.Errorf("ParseRecord = %+v, %v; want %v", got, err, ErrRecord)
 	}
 }
 
 func TestRecordsOfShards(t *testing.T) {
 	for _, kind := range []RecordType{Claimed, Owned, Released} {
 		want := Record{Type: kind, Shards: []uint8{0, 7, 63}}
+		bytesOf := []byte{byte(kind), 3, 0, 7, 63}
+		if kind == Claimed {
+			want.Epoch, bytesOf = 5, append(bytesOf, 5)
+		}
 		b := want.AppendTo(nil)
-		if !bytes.Equal(b, []byte{byte(kind), 3, 0, 7, 63}) {
+		if !bytes.Equal(b, bytesOf) {
 			t.Errorf("AppendTo = %x", b)
 		}
 		got, rest, err := ParseRecord(append(b, 9))
@@ -237,7 +250,7 @@ func TestNamesUnderOtherLimits(t *testing.T) {
 		}
 	}
 	want := []Name{{someNames[0], 30 * time.Minute}, {recordName, 19 * time.Minute}}
-	if got := m.State(recordID, nil, 0, start.Add(30*time.Minute))[0].Names; !slices.Equal(got, want) {
+	if got := m.State(recordID, nil, 0, everyCall, start.Add(30*time.Minute))[0].Names; !slices.Equal(got, want) {
 		t.Errorf("names are %v, want %v", got, want)
 	}
 	if !m.names.has(recordName, start.Add(70*time.Minute), &l) {

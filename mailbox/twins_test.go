@@ -117,7 +117,7 @@ func (w *twins) step() {
 }
 
 func (w *twins) restate() {
-	state := w.live.State(recordID, []byte("config"), 0, w.now)
+	state := w.live.State(recordID, []byte("config"), 0, everyCall, w.now)
 	old := func(n Name) bool { return n.Age >= w.limits.NameWindow }
 	r := state[0]
 	if r.Mailbox != recordID || string(r.Config) != "config" || len(r.Names) > w.limits.Names || slices.ContainsFunc(r.Names, old) {

@@ -3,7 +3,6 @@ package mailbox
 import (
 	"errors"
 	"slices"
-	"time"
 )
 
 // Watch is somebody who wants to know when the mailbox ends.
@@ -33,18 +32,13 @@ type watched struct {
 }
 
 // CanWatch returns [ErrWatched] if there is no room for w. That it is there already is reported by known.
-func (m *Mailbox) CanWatch(w *Watch, now time.Time) (known bool, err error) {
-	if m.watched == nil {
+func (m *Mailbox) CanWatch(w *Watch) (known bool, err error) {
+	switch {
+	case m.watched == nil:
 		return false, nil
-	}
-	if m.watch(w) >= 0 {
+	case m.watch(w) >= 0:
 		return true, nil
-	}
-	all := &m.watched.watches
-	if len(*all) >= maxWatches {
-		*all = slices.DeleteFunc(*all, func(w Watch) bool { return w.Until != 0 && w.Until <= now.Unix() })
-	}
-	if len(*all) >= maxWatches {
+	case len(m.watched.watches) >= maxWatches:
 		return false, ErrWatched
 	}
 	return false, nil
@@ -53,6 +47,15 @@ func (m *Mailbox) CanWatch(w *Watch, now time.Time) (known bool, err error) {
 // Watch adds a watch that there is room for.
 func (m *Mailbox) Watch(w Watch) {
 	m.watching().watches = append(m.watching().watches, w)
+}
+
+// HasWatch reports whether that very monitor or link is there.
+func (m *Mailbox) HasWatch(w *Watch) bool {
+	if m.watched == nil {
+		return false
+	}
+	i := m.watch(w)
+	return i >= 0 && m.watched.watches[i].Link == w.Link
 }
 
 // Unwatch removes the watch with the same Ref and Reply, and reports whether there was one.
@@ -93,6 +96,24 @@ func (m *Mailbox) Calls() []*Meta {
 		return nil
 	}
 	return slices.Concat(m.watched.calls[m.watched.next:], m.watched.calls[:m.watched.next])
+}
+
+// callsBefore returns the calls that wait, oldest first, without those in the queue from begin on.
+func (m *Mailbox) callsBefore(begin int, waits func(*Meta) bool) (calls []*Meta) {
+	all := m.Calls()
+	if len(all) == 0 {
+		return nil // as of most mailboxes
+	}
+	queued := make(map[*Meta]bool)
+	for i := begin; i < m.queue.len(); i++ {
+		queued[m.queue.at(i).Meta] = true
+	}
+	for _, c := range all {
+		if !queued[c] && waits(c) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
 }
 
 // called notes a call, in the place of the oldest one if there are too many.

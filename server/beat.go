@@ -21,6 +21,7 @@ type beat struct {
 	Mailboxes int64             `json:"mailboxes"`
 	Bytes     int64             `json:"bytes"`
 	Stalled   bool              `json:"stalled,omitempty"`
+	Doubt     bool              `json:"doubt,omitempty"` // the end of the log may be lost
 }
 
 // keepBeating tells the others that this node lives, and notices who does not, be it this node.
@@ -30,7 +31,7 @@ func (c *cluster) keepBeating() {
 	told := uint64(0) // of the names of processes: how often they had changed
 	for n := 0; ; n++ {
 		names := c.server.named.Load()
-		c.sendBeat(n%fullBeat == 0 || names != told, false)
+		c.sendBeat(n%fullBeat == 0 || names != told || c.newcomer.Swap(false), false)
 		told = names
 		c.dropSilent()
 		c.pause()
@@ -49,7 +50,7 @@ func (c *cluster) sendBeat(full, leaving bool) {
 	sure := j.sure()
 	b := beat{
 		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(),
+		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(), Doubt: c.member.inDoubt(),
 	}
 	if full {
 		b.Processes = append(s.processes.names(), s.callers.name)
@@ -100,6 +101,7 @@ func (c *cluster) takeBeat(from string, text []byte) {
 	}
 	first, moved := c.noteBeat(n, b)
 	if first {
+		c.newcomer.Store(true)
 		n.tellWatches()
 		n.tellNames()
 	}

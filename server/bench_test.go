@@ -137,11 +137,8 @@ func BenchmarkPostAmongSleeping(b *testing.B) {
 				Limits: mailbox.Limits{Asleep: time.Hour, Overflow: mailbox.DropOldest, Backlog: 10},
 			})
 			defer s.Stop(context.Background())
-			for i := range s.shards {
-				sh := &s.shards[i]
-				for range sleeping / shardCount {
-					addSleeping(b, s, sh)
-				}
+			for range sleeping {
+				addSleeping(b, s)
 			}
 			var awake [1000]string
 			for i := range awake {
@@ -168,9 +165,13 @@ func BenchmarkPostAmongSleeping(b *testing.B) {
 }
 
 // addSleeping opens a mailbox without waiting until it is stored.
-func addSleeping(b *testing.B, s *Server, sh *shard) {
+func addSleeping(b *testing.B, s *Server) {
+	sh, id, err := s.allot()
+	if err != nil {
+		b.Fatal(err)
+	}
 	now := s.clock.now()
-	box := s.newBox(sh.newID(), nil, mailbox.New(&s.limits, 1, now))
+	box := s.newBox(id, nil, mailbox.New(&s.limits, 1, now))
 	if _, err := sh.open(box, &mailbox.Record{Type: mailbox.Opened, Epoch: 1}); err != nil {
 		b.Fatal(err)
 	}

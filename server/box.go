@@ -112,7 +112,7 @@ func (s *Server) open(config json.RawMessage) (uuid.UUID, Mailbox, error) {
 
 // openHere makes a mailbox in a shard of this node's.
 func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.Cursor, err error) {
-	sh, err := s.shardForNew()
+	sh, id, err := s.allot()
 	if err != nil {
 		return id, start, err
 	}
@@ -122,7 +122,7 @@ func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.C
 	}
 	now := s.clock.now()
 	e := rand.Uint32()
-	b := s.newBox(sh.newID(), config, mailbox.New(&s.limits, e, now))
+	b := s.newBox(id, config, mailbox.New(&s.limits, e, now))
 	start = b.mail.Start()
 	stored, err := sh.open(b, &mailbox.Record{Type: mailbox.Opened, Epoch: e, Config: config})
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *Server) openHere(config json.RawMessage) (id uuid.UUID, start mailbox.C
 	}
 	s.wheel.Set(b, now.Add(s.limits.Asleep))
 	s.counters.opened.Add(1)
-	return b.id, start, stored.wait()
+	return id, start, stored.wait()
 }
 
 func (s *Server) newBox(id uuid.UUID, config json.RawMessage, mail mailbox.Mailbox) *box {
@@ -276,7 +276,7 @@ func (b *box) finish(why error, detail []byte, still func() bool) error {
 	b.dropPresence()
 	sub := b.sub
 	b.sub = nil
-	delete(sh.boxes, b.id)
+	sh.boxes.remove(b.id)
 	s.gone.add(b.id, why)
 	b.mu.Unlock()
 	sh.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ func newRef() string {
 
 // Call sends body, which is marshalled to JSON, as a call to a mailbox or process, and returns the reply's body. It
 // waits until ctx ends, or for [CallTimeout] if that has no deadline. The error is that of a message that is refused,
-// the context's, [ErrCallTimeout], or a [*Failure].
+// [ErrCallTimeout] together with the context's once it was accepted, or a [*Failure].
 func (s *Server) Call(ctx context.Context, to address.Address, body any) (json.RawMessage, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -105,10 +106,11 @@ func (s *Server) call(ctx context.Context, to string, l *Letter) (json.RawMessag
 		}
 		return a.body, nil
 	case <-ctx.Done():
-		if context.Cause(ctx) == context.DeadlineExceeded {
-			return nil, fmt.Errorf("%w: %w", ErrCallTimeout, ctx.Err())
+		why := context.Cause(ctx)
+		if !errors.Is(why, ErrCallTimeout) {
+			why = fmt.Errorf("%w: %w", ErrCallTimeout, why)
 		}
-		return nil, context.Cause(ctx)
+		return nil, why
 	}
 }
 
@@ -124,8 +126,12 @@ func (c *callers) expect(ctx context.Context, l *Letter) (<-chan answered, error
 	answer := make(chan answered, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.waiting) >= c.most {
-		return nil, fmt.Errorf("%w: %d calls wait for their replies", ErrOverloaded, c.most)
+	most := c.most
+	if ctx.Value(impatient{}) == outside { // strangers leave some to the program
+		most -= most / 4
+	}
+	if len(c.waiting) >= most {
+		return nil, fmt.Errorf("%w: %d calls wait for their replies", ErrOverloaded, len(c.waiting))
 	}
 	c.waiting[ref] = answer
 	return answer, nil

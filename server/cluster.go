@@ -41,8 +41,9 @@ type cluster struct {
 	stir       chan struct{} // something changed that govern should look at
 	outgoing   chan struct{} // there is something to send
 
-	routes atomic.Pointer[routes]
-	wire   sync.Mutex // held while something is sent, so that numbers are in order
+	routes   atomic.Pointer[routes]
+	newcomer atomic.Bool // a node was heard for the first time: it is to be told everything, with the next beat
+	wire     sync.Mutex  // held while something is sent, so that numbers are in order
 
 	mu      sync.Mutex
 	self    string // this node's id, its lane
@@ -67,6 +68,7 @@ func (s *Server) joinCluster(mesh Mesh, name string) error {
 	c.lost = make(map[string]time.Time)
 	s.cluster = c
 	if err := c.join(); err != nil {
+		s.member.current().abandon()
 		return err
 	}
 	c.background.Go(c.keepBeating)
@@ -220,13 +222,15 @@ func (c *cluster) rejoin() error {
 		return nil // it sealed its lane itself, to leave
 	}
 	c.log.Warn("this node was given up for dead; it joins anew")
-	c.member.disown(c.member.owned())
+	owned := c.member.owned()
+	c.member.disown(owned)
 	if err := c.mesh.Leave(); err != nil {
 		return err
 	}
 	c.forgetAll()
 	c.server.watchers.forgetOwn() // the others inherit them, or did
 	c.server.names.forgetAll()    // as above
+	c.server.leaveProcesses(owned)
 	c.member.log.Renew()
 	return c.join()
 }

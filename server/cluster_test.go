@@ -159,6 +159,7 @@ func await(t testing.TB, within time.Duration, what string, ok func() bool) {
 type deafLog struct {
 	*jetstream.Log
 	read, append atomic.Bool
+	lost         atomic.Bool   // once, an entry is
 	reading      chan struct{} // gets one for each Read that hears nothing
 	hear         chan struct{} // is closed when those are to go on; nil: never
 
@@ -187,6 +188,9 @@ func (l *deafLog) Append(ctx context.Context, entry []byte) (uint64, error) {
 	if l.append.Load() {
 		<-ctx.Done()
 		return 0, ctx.Err()
+	}
+	if l.lost.Swap(false) {
+		return 0, mailbox.ErrLost
 	}
 	return l.Log.Append(ctx, entry)
 }

@@ -17,9 +17,9 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if s.cluster != nil && s.processes.isOne(name) {
 		return s.toSingle(ctx, name, msg, once)
 	}
-	err := s.forProcess(ctx, name, msg, once)
+	posted, err := s.forProcess(ctx, name, msg, once)
 	if err == nil || s.cluster == nil || !errors.Is(err, ErrGone) && !errors.Is(err, ErrFull) {
-		return Posted{}, err
+		return posted, err
 	}
 	if err := s.cluster.reach(); err != nil {
 		return Posted{}, err
@@ -55,7 +55,7 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message,
 		return Posted{}, err
 	}
 	if n == nil {
-		return Posted{}, s.forProcess(ctx, name, msg, once)
+		return s.forProcess(ctx, name, msg, once)
 	}
 	return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil
 }
@@ -83,7 +83,17 @@ func (n *node) takeForProcess(r *pack.Reader) {
 	msg.Body = slices.Clone(msg.Body)
 	select {
 	case n.work <- func() {
-		n.answer(call, nil, n.cluster.server.forProcessHere(withSender(fromOutside, from), name, msg, record.Name))
+		posted, err := n.cluster.server.forProcessHere(withSender(fromOutside, from), name, msg, record.Name)
+		if posted.call == nil {
+			n.answer(call, nil, err)
+			return
+		}
+		n.sharing <- struct{}{}
+		n.cluster.background.Go(func() {
+			_, err := posted.Wait()
+			n.answer(call, nil, err)
+			<-n.sharing
+		})
 	}:
 	default:
 		n.answer(call, nil, ErrFull)
@@ -91,13 +101,13 @@ func (n *node) takeForProcess(r *pack.Reader) {
 }
 
 // forProcessHere queues what another node sent for a process, unless it is one that this node runs no more.
-func (s *Server) forProcessHere(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) error {
+func (s *Server) forProcessHere(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
 	if s.processes.isOne(name) {
 		if !s.shards[shardOfName(name)].isOwned() {
-			return errElsewhere
+			return Posted{}, errElsewhere
 		}
 		if err := s.cluster.reach(); err != nil {
-			return err
+			return Posted{}, err
 		}
 	}
 	return s.forProcess(ctx, name, msg, once)

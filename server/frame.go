@@ -35,7 +35,8 @@ import (
 //	isWatch        call record                          a Watched or Unwatched one
 //	isExit         call mailbox:16 detail
 //	isDisconnect   call mailbox:16 retry                retry = milliseconds; 0: the reader is not to come back
-//	isProcessWatch  name single:1 record                   a Watched or Unwatched one, of a process of the sender's
+//	isProcessWatch  call name single:1 record           a Watched or Unwatched one, of a process of the sender's; call may
+//	                                                    be 0: no answer is wanted
 //	isWatchesAnew                                       the sender's watches of processes follow, all of them
 //	isClaim        call name address                    whether the sender may register it
 //	isUnregister   call name address                    the address may be empty
@@ -76,6 +77,9 @@ const (
 	isNameless
 	isNamesAnew
 )
+
+// noCall stands instead of the number of a call.
+const noCall = 0
 
 // remoteErrors are those that keep their meaning on the way from one node to another. Their places must not change.
 var remoteErrors = []error{

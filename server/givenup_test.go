@@ -73,7 +73,7 @@ func TestGivenUpRunsNoSingle(t *testing.T) {
 	mustPost(t, nodes[a].Server, till, "1")
 	await(t, 5*time.Second, "it runs", func() bool { return ran[a].count() == 1 })
 	msg := mailbox.Message{Body: []byte("1"), Meta: &mailbox.Meta{}}
-	if err := nodes[b].forProcessHere(ctx, "till", msg, mailbox.NameHash{}); !errors.Is(err, errElsewhere) {
+	if _, err := nodes[b].forProcessHere(ctx, "till", msg, mailbox.NameHash{}); !errors.Is(err, errElsewhere) {
 		t.Errorf("a message that comes to the other node by an older route: %v, want errElsewhere", err)
 	}
 	nodes[a].vanish(t)
@@ -81,7 +81,7 @@ func TestGivenUpRunsNoSingle(t *testing.T) {
 	if err := post(nodes[a].Server, till, "2"); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("at a node that may have been given up: %v, want ErrUnavailable", err)
 	}
-	if err := nodes[a].forProcessHere(ctx, "till", msg, mailbox.NameHash{}); !errors.Is(err, ErrUnavailable) {
+	if _, err := nodes[a].forProcessHere(ctx, "till", msg, mailbox.NameHash{}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("from another node, at one that may have been given up: %v, want ErrUnavailable", err)
 	}
 	if ran[a].count() != 1 || ran[b].count() != 0 {

@@ -100,6 +100,7 @@ func (c *cluster) step() error {
 		}
 		return c.claimMissing(should, missing)
 	}
+	c.member.lossKnown()
 	if err := c.handOver(should); err != nil || trim == 0 || dead {
 		return err
 	}
@@ -136,6 +137,9 @@ func (c *cluster) pause() {
 
 // stopClaiming ends the reading of a log that may tell nothing just now, or much.
 func (c *cluster) stopClaiming() {
+	if c == nil {
+		return
+	}
 	if cancel := c.claiming.Load(); cancel != nil {
 		(*cancel)()
 	}
@@ -222,6 +226,9 @@ func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error
 	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
 	defer cancel()
 	c.claiming.Store(&cancel)
+	if c.yielding() {
+		cancel() // the node was stopped just now, and nobody else will
+	}
 	won, known, err := c.member.claim(ctx, mine, c.known)
 	c.known = known
 	if err == nil {
@@ -275,6 +282,16 @@ func (c *cluster) sealDead() (left bool, err error) {
 	}
 	c.suspects = suspects
 	return left, nil
+}
+
+// hearsDoubt reports whether another node says that the end of the log may be lost. What all keep together may be whole where
+// this node is, and yet lack what was where that one is.
+func (c *cluster) hearsDoubt() bool {
+	return c != nil && slices.ContainsFunc(c.others(), func(n *node) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return n.beat.Doubt
+	})
 }
 
 // hears reports whether a node was heard just now, and can store. It need not be given up to be suspected.
@@ -338,7 +355,7 @@ func (c *cluster) trim(floor uint64) error {
 // holdsUpTrim reports whether a snapshot of this node's shards would make a log shorter that is too long. A node on
 // which little happens would take none for a long time, and what the others wrote since its last one would stay.
 func (c *cluster) holdsUpTrim() bool {
-	if c == nil {
+	if c == nil || !c.member.mayTrim() {
 		return false
 	}
 	floor := c.floor()

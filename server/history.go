@@ -15,8 +15,8 @@ import (
 // history is what a log tells of some shards: who owns them, and what is in them.
 type history struct {
 	server *Server
-	owner  [shardCount]string             // lanes; empty for none
-	boxes  [shardCount]map[uuid.UUID]*box // nil where it was not asked for
+	owner  [shardCount]string // lanes; empty for none
+	boxes  [shardCount]*boxes // nil where it was not asked for
 	ended  []ended
 	untold map[uuid.UUID][]telling // of the ends of mailboxes that may not have been told
 	paused [shardCount]time.Time   // the clock of the last owner, when it was owner last
@@ -45,7 +45,7 @@ func (s *Server) readHistory(ctx context.Context, log mailbox.Log, shards []uint
 func (s *Server) newHistory(log mailbox.Log, shards []uint8) *history {
 	h := &history{server: s, untold: make(map[uuid.UUID][]telling)}
 	for _, i := range shards {
-		h.boxes[i] = make(map[uuid.UUID]*box)
+		h.boxes[i] = new(boxes)
 	}
 	h.replay = mailbox.NewReplay(log, h.apply)
 	return h
@@ -80,7 +80,7 @@ func (h *history) apply(r *mailbox.Record, from *mailbox.Origin) error {
 	case mailbox.Claimed:
 		for _, i := range r.Shards {
 			if i < shardCount && h.owner[i] == "" {
-				h.gain(i, from)
+				h.gain(i, r.Epoch, from)
 			}
 		}
 	case mailbox.Owned:
@@ -105,15 +105,20 @@ func (h *history) apply(r *mailbox.Record, from *mailbox.Origin) error {
 	return nil
 }
 
-// gain gives a shard an owner. The time that it had none does not count for its mailboxes, and their readers are gone.
-func (h *history) gain(shard uint8, from *mailbox.Origin) {
+// gain gives a shard an owner. The time that it had none does not count for its mailboxes, and their readers are gone. If
+// the end of the log may have been lost before, renewal is not 0: what readers saw may be gone.
+func (h *history) gain(shard uint8, renewal uint32, from *mailbox.Origin) {
 	h.owner[shard] = from.Lane
 	then := h.paused[shard]
 	if then.IsZero() {
 		then = from.Clock
 	}
-	for _, b := range h.boxes[shard] {
+	if h.boxes[shard] == nil {
+		return
+	}
+	for _, b := range h.boxes[shard].list {
 		b.mail.Resume(then, from.Clock)
+		b.mail.Renew(renewal)
 	}
 }
 
@@ -130,17 +135,17 @@ func (h *history) change(r *mailbox.Record, at time.Time) error {
 	if boxes == nil {
 		return nil
 	}
-	b := boxes[id]
+	b := boxes.get(id)
 	switch {
 	case r.Type == mailbox.Opened || r.Type == mailbox.Restated:
 		if b == nil {
 			b = h.server.newBox(id, nil, mailbox.Mailbox{})
-			boxes[id] = b
+			boxes.add(b)
 		}
 		b.setConfig(slices.Clone(r.Config))
 		b.mail = mailbox.Restore(&h.server.limits, r, at)
 	case r.Type == mailbox.Ended:
-		delete(boxes, id)
+		boxes.remove(id)
 		why := reasonOf(r.Reason)
 		h.ended = append(h.ended, ended{id, why})
 		if b == nil {

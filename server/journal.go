@@ -286,8 +286,8 @@ func (j *journal) store(c *commit) error {
 			j.settle(c, nil)
 			return nil
 		}
-		if errors.Is(err, mailbox.ErrSealed) {
-			return ErrMoved
+		if errors.Is(err, mailbox.ErrSealed) || j.lease > 0 && errors.Is(err, mailbox.ErrLost) {
+			return ErrMoved // what was stored is in the log alone; nodes can begin anew from there
 		}
 		j.stall(c, err)
 		select {
@@ -391,10 +391,15 @@ func (j *journal) sure() bool {
 }
 
 // stop stores what is left to store, until ctx ends, and seals the lane.
-func (j *journal) stop(ctx context.Context) error {
-	err := j.flush(ctx)
+// abandon ends it, whatever is left.
+func (j *journal) abandon() {
 	j.cancel()
 	<-j.done
+}
+
+func (j *journal) stop(ctx context.Context) error {
+	err := j.flush(ctx)
+	j.abandon()
 	if err == nil && j.last != 0 {
 		err = j.log.Seal(ctx, j.log.Lane(), j.last)
 	}

@@ -163,7 +163,7 @@ func TestKeyedDown(t *testing.T) {
 		a := keyedAddress(t, s, "order", "42")
 		expectCall(t, s, a, 0, "1")
 		w := mailbox.Watch{Ref: "w", Reply: a.String()}
-		if err := s.watchProcess("order/42", &w, false); err != nil {
+		if _, err := s.watchProcess("order/42", &w, false); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

@@ -30,6 +30,7 @@ type node struct {
 	far     map[uint64]*farSubscription // subscriptions of ours to its mailboxes
 	edges   map[uint64]*edge            // subscriptions of its to our mailboxes
 	work    chan func()                 // what it sent for processes
+	sharing chan struct{}               // one for each watch of its that the other nodes do not know yet
 	ended   chan struct{}
 
 	sent     uint64 // packets; guarded by cluster.wire
@@ -70,10 +71,21 @@ type call struct {
 	err    error
 
 	whenFull func() *call // nil, or asks somebody else if the answer is ErrFull
+
+	all []*call // nil, or what was asked of several nodes, whose answers say no more than that they heard
 }
 
 // wait returns the answer; the error is [ErrUnavailable] if there is none.
 func (c *call) wait() (answer []byte, err error) {
+	if c == nil {
+		return nil, nil
+	}
+	if c.all != nil {
+		for _, one := range c.all {
+			<-one.done
+		}
+		return nil, nil
+	}
 	<-c.done
 	if c.whenFull != nil && errors.Is(c.err, ErrFull) {
 		return c.whenFull().wait()
@@ -83,8 +95,9 @@ func (c *call) wait() (answer []byte, err error) {
 
 func newNode(c *cluster, id string) *node {
 	n := &node{
-		id: id, cluster: c, work: make(chan func(), maxForProcesses), calls: make(map[uint64]*call), far: make(map[uint64]*farSubscription),
-		edges: make(map[uint64]*edge), posts: make(map[uint64]*posts), ended: make(chan struct{}),
+		id: id, cluster: c, calls: make(map[uint64]*call), posts: make(map[uint64]*posts), ended: make(chan struct{}),
+		far: make(map[uint64]*farSubscription), edges: make(map[uint64]*edge),
+		work: make(chan func(), maxForProcesses), sharing: make(chan struct{}, maxForProcesses),
 	}
 	c.background.Go(n.workOff)
 	return n

@@ -104,14 +104,32 @@ func (c *cluster) tellWatch(w farWatch, remove bool) {
 	}
 }
 
+// shareWatch does the same; the call, nil if there is no other node, ends when they know: who was told that a watch is
+// taken must not lose it with this node.
+func (c *cluster) shareWatch(w farWatch, remove bool) *call {
+	if c == nil {
+		return nil
+	}
+	var all []*call
+	for _, n := range c.others() {
+		all = append(all, n.ask(isProcessWatch, func(b []byte) []byte { return w.appendTo(b, remove) }))
+	}
+	if all == nil {
+		return nil
+	}
+	return &call{all: all}
+}
+
 func (n *node) tellWatch(w farWatch, remove bool) {
+	n.send(func(b []byte) []byte { return w.appendTo(append(b, isProcessWatch, noCall), remove) })
+}
+
+func (w *farWatch) appendTo(b []byte, remove bool) []byte {
 	r := mailbox.Record{Type: mailbox.Watched, Watch: w.Watch}
 	if remove {
 		r.Type = mailbox.Unwatched
 	}
-	n.send(func(b []byte) []byte {
-		return r.AppendTo(pack.AppendFlag(pack.AppendString(append(b, isProcessWatch), w.name), w.single))
-	})
+	return r.AppendTo(pack.AppendFlag(pack.AppendString(b, w.name), w.single))
 }
 
 // tellTold forgets watches, and has the other nodes do so, whose watchers were told.
@@ -139,10 +157,13 @@ func (n *node) tellWatches() {
 }
 
 func (n *node) takeProcessWatch(r *pack.Reader) {
-	w := farWatch{name: r.String(), single: r.Flag()}
+	call, w := r.Uint(), farWatch{name: r.String(), single: r.Flag()}
 	record := readRecord(r)
 	if r.Failed {
 		return
+	}
+	if call != noCall {
+		defer n.answer(call, nil, nil)
 	}
 	w.Watch = record.Watch
 	all := &n.cluster.server.watchers
@@ -220,7 +241,7 @@ func (c *cluster) inherit(w farWatch) {
 	case w.Until != 0 && w.Until <= time.Now().Unix():
 		c.tellTold(w.name, []mailbox.Watch{w.Watch})
 	case !w.single && s.processes.knows(w.name):
-		if err := s.watchProcess(w.name, &w.Watch, false); err != nil {
+		if _, err := s.watchProcess(w.name, &w.Watch, false); err != nil {
 			c.log.Warn("a watch of a lost node's process could not be taken over", "process", w.name, "error", err)
 		}
 	case !w.single && len(others) > 0:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,9 +70,11 @@ func TestNodeLost(t *testing.T) {
 	ask(t, c.Server, mailbox.KindDemonitor, "back", watcher, only)
 	ask(t, b.Server, mailbox.KindMonitor, "here", watcher, only) // the node that dies took it
 	ask(t, b.Server, mailbox.KindMonitor, "both", watcher, both)
-	await(t, 5*time.Second, "the others know", func() bool {
-		return a.farWatched(b, "only") == 2 && c.farWatched(b, "only") == 2 && a.farWatched(b, "both") == 1
-	})
+	for _, n := range []*testNode{a, c} { // at once, for who watches was told that it does
+		if only, both := n.farWatched(b, "only"), n.farWatched(b, "both"); only != 2 || both != 1 {
+			t.Errorf("%s knows %d and %d watches, want 2 and 1", n.id(), only, both)
+		}
+	}
 	began := time.Now()
 	b.vanish(t)
 	expectTold(t, a.Server, watcher, `down here {"reason":"node-lost"}`)
@@ -197,4 +200,33 @@ func TestAllAreCutOff(t *testing.T) {
 	}
 	ask(t, a.Server, mailbox.KindExit, "", watcher, mayExit)
 	expectTold(t, a.Server, watcher, `down m {"reason":"exit","detail":null}`)
+}
+
+// TestWatchIsShared: who is told that a watch is taken does not lose it with the node that has the process. So the
+// other nodes know it by then, or are given up.
+func TestWatchIsShared(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 3, forgetful)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	logger := handle(t, b.Server, "logger", HandlerFunc(nothing))
+	awaitProcess(t, a, "logger", 1)
+	awaitProcess(t, c, "logger", 1)
+	watcher := farMailbox(t, a, b)
+	all := func(string, []byte) bool { return true }
+	c.mesh.lose.Store(&all) // what it answers
+	var asked sync.WaitGroup
+	for _, n := range []*testNode{a, b} { // through another node, and at the one that has the process
+		asked.Go(func() {
+			began := time.Now()
+			ask(t, n.Server, mailbox.KindMonitor, n.id(), watcher, logger)
+			if took := time.Since(began); took < silence/2 {
+				t.Errorf("accepted after %v, while a node that was not given up does not know", took)
+			}
+		})
+	}
+	asked.Wait()
+	if known := a.farWatched(b, "logger"); known != 2 {
+		t.Errorf("%d watches are known, want 2", known)
+	}
+	c.mesh.lose.Store(nil)
 }

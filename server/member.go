@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -18,7 +20,15 @@ type member struct {
 	log    mailbox.Log
 
 	mu      sync.Mutex
-	journal *journal // of the current lane
+	journal *journal  // of the current lane
+	trims   []trim    // to come, in their order
+	began   time.Time // of the newest snapshot
+}
+
+// trim is a part of the log that can be forgotten, after a time: what is in its place must be as safe as it was.
+type trim struct {
+	floor uint64
+	due   time.Time
 }
 
 const (
@@ -40,7 +50,22 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 		return s.joinCluster(mesh, name)
 	}
 	m := s.member
-	m.begin(0)
+	if err := m.joinAlone(m.begin(0)); err != nil {
+		return err
+	}
+	m.lossKnown()
+	s.background.Go(m.keepAlive)
+	s.background.Go(s.keepLogShort)
+	return nil
+}
+
+// joinAlone takes all shards, or ends the journal.
+func (m *member) joinAlone(j *journal) (err error) {
+	defer func() {
+		if err != nil {
+			j.abandon()
+		}
+	}()
 	if err := m.sealOthers(); err != nil {
 		return err
 	}
@@ -48,17 +73,14 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 	for i := range all {
 		all[i] = uint8(i)
 	}
-	won, _, err := m.claim(context.Background(), all, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
+	defer cancel()
+	won, _, err := m.claim(ctx, all, nil)
 	debug.FreeOSMemory() // reading the log left as much garbage as there is state
 	if err == nil && len(won) < shardCount {
 		err = errors.New("server: others write to this log, or it is damaged where one of them ended")
 	}
-	if err != nil {
-		return err
-	}
-	s.background.Go(m.keepAlive)
-	s.background.Go(s.keepLogShort)
-	return nil
+	return err
 }
 
 // checkEntrySize reports limits under which one record could be longer than an entry.
@@ -111,7 +133,7 @@ func (m *member) sealOthers() error {
 func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won []uint8, rest *history, err error) {
 	began := time.Now()
 	s, j := m.server, m.current()
-	claimed := j.add(&mailbox.Record{Type: mailbox.Claimed, Shards: shards})
+	claimed := j.add(&mailbox.Record{Type: mailbox.Claimed, Shards: shards, Epoch: m.renewal()})
 	if err := claimed.waitUntil(ctx); err != nil {
 		return nil, known, fmt.Errorf("server: claim shards: %w", err)
 	}
@@ -147,12 +169,39 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	return won, h, nil
 }
 
+// renewal is how epochs change with a claim: not at all, unless what was stored last may be lost.
+func (m *member) renewal() uint32 {
+	if !m.inDoubt() && !m.server.cluster.hearsDoubt() {
+		return 0
+	}
+	m.server.log.Warn("the end of the log may be lost, as in a power cut: readers of its mailboxes are told of a gap")
+	return 1 + rand.Uint32N(math.MaxUint32)
+}
+
+func (m *member) inDoubt() bool {
+	log, ok := m.log.(mailbox.Lossy)
+	return ok && log.MayHaveLost()
+}
+
+// lossKnown is for once all shards are owned, by those who were in doubt, or heard of it, when they claimed them.
+func (m *member) lossKnown() {
+	if !m.inDoubt() {
+		return
+	}
+	if err := m.log.(mailbox.Lossy).LossKnown(); err != nil {
+		m.server.log.Warn("readers will be told again that messages may be lost", "error", err)
+	}
+}
+
 // take makes a shard this server's, as the history leaves it.
 func (s *Server) take(h *history, shard uint8, j *journal, since uint64) {
-	for _, b := range h.boxes[shard] {
+	for _, b := range h.boxes[shard].list {
 		b.resume(j)
 	}
-	s.shards[shard].own(h.boxes[shard], j, since, h.replay.Seen().First)
+	s.shards[shard].own(*h.boxes[shard], j, since, h.replay.Seen().First)
+	for _, b := range s.shards[shard].all() {
+		b.resumeTimers()
+	}
 }
 
 // resume lets a mailbox go on that was read from the log.
@@ -163,8 +212,17 @@ func (b *box) resume(j *journal) {
 	_, bytes := b.mail.Len()
 	s.account(bytes)
 	s.mailboxes.Add(1)
+}
+
+// resumeTimers comes once the mailbox can be found: one that expires is looked for.
+func (b *box) resumeTimers() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.why() != nil {
+		return
+	}
 	if deadline, asleep := b.mail.Deadline(); asleep {
-		s.wheel.Set(b, deadline)
+		b.server.wheel.Set(b, deadline)
 	}
 	b.resumePresence()
 }
@@ -172,6 +230,7 @@ func (b *box) resume(j *journal) {
 // release gives shards up, for others to claim.
 func (m *member) release(ctx context.Context, shards []uint8) error {
 	m.disown(shards)
+	m.server.leaveProcesses(shards)
 	c := m.current().add(&mailbox.Record{Type: mailbox.Released, Shards: shards})
 	return c.waitUntil(ctx)
 }
@@ -193,13 +252,62 @@ func (m *member) owned() (shards []uint8) {
 	return shards
 }
 
-// trim forgets the log before an entry, from which on it tells everything anew.
+// trim forgets the log before an entry, from which on it tells everything anew; or has it be forgotten later, by trimDue.
 func (m *member) trim(ctx context.Context, floor uint64) error {
 	// whoever reads the log must know that nothing is missing before floor, or it would be taken for damaged
 	if err := m.current().announce(ctx, floor); err != nil {
 		return err
 	}
-	return m.log.Trim(ctx, floor)
+	after := m.settles()
+	if after == 0 {
+		return m.log.Trim(ctx, floor)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trims = append(m.trims, trim{floor, time.Now().Add(after)})
+	return nil
+}
+
+// settles is how long it takes until what was stored can't be lost any more.
+func (m *member) settles() time.Duration {
+	if log, ok := m.log.(mailbox.Lossy); ok {
+		return log.Settles()
+	}
+	return 0
+}
+
+// noteSnapshot notes that one begins.
+func (m *member) noteSnapshot(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.began = now
+}
+
+// mayTrim reports whether nothing that the newest snapshot made superfluous is still to be kept for a while.
+func (m *member) mayTrim() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Since(m.began) > m.settles()
+}
+
+// trimDue does what trim put off, once it is time.
+func (m *member) trimDue(ctx context.Context) error {
+	m.mu.Lock()
+	due := 0
+	for due < len(m.trims) && time.Now().After(m.trims[due].due) {
+		due++
+	}
+	if due == 0 {
+		m.mu.Unlock()
+		return nil
+	}
+	floor := m.trims[due-1].floor
+	m.trims = slices.Delete(m.trims, 0, due)
+	m.mu.Unlock()
+	if err := m.log.Trim(ctx, floor); err != nil {
+		return fmt.Errorf("server: trim the log: %w", err)
+	}
+	return nil
 }
 
 func (m *member) keepAlive() {

@@ -213,13 +213,16 @@ func (n *notice) begin() []telling {
 	return n.tellings
 }
 
+// passing are why somebody can't be told now.
+var passing = []error{ErrUnavailable, ErrOverloaded, ErrShuttingDown, ErrFull, mailbox.ErrFull}
+
 // settle reports whether there is nothing left to try.
 func (n *notice) settle() bool {
 	if n.over {
 		return true
 	}
 	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
-		if !errors.Is(t.failed, ErrUnavailable) && !errors.Is(t.failed, mailbox.ErrFull) && !errors.Is(t.failed, ErrFull) {
+		if !slices.ContainsFunc(passing, func(err error) bool { return errors.Is(t.failed, err) }) {
 			return true // told, or it never can be
 		}
 		if n.late {

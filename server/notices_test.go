@@ -95,7 +95,7 @@ func TestDisconnectedAsItEnds(t *testing.T) {
 	sh := s.shard(b.id)
 	sh.mu.Lock() // so that the end can't be finished
 	stored, err := b.end(ErrClosed, nil, func() bool { return true })
-	b.toldWatch(&w, mailbox.KindDown)
+	b.toldWatch(&w, true)
 	sh.mu.Unlock()
 	if err == nil {
 		err = stored.wait()
@@ -105,6 +105,22 @@ func TestDisconnectedAsItEnds(t *testing.T) {
 	}
 	expectTold(t, s.Server, watcher, `down m {"reason":"closed"}`)
 	await(t, 5*time.Second, "nothing is left to be told", func() bool { return len(s.untold.mailboxes()) == 0 })
+}
+
+// TestWhatPassesIsTriedAgain holds that who can't be told for now will be, until it is too late.
+func TestWhatPassesIsTriedAgain(t *testing.T) {
+	s := newServer(t, Options{})
+	for failed, again := range map[error]bool{
+		ErrUnavailable: true, ErrOverloaded: true, ErrShuttingDown: true, ErrFull: true, mailbox.ErrFull: true,
+		ErrGone: false, address.ErrExpired: false, nil: false,
+	} {
+		for _, late := range []bool{false, true} {
+			n := notice{server: s, tellings: []telling{{failed: failed}}, late: late}
+			if got, want := !n.settle(), again && !late; got != want || n.missed != (again && late) {
+				t.Errorf("%v, late %v: tried again %v, missed %v; want %v, %v", failed, late, got, n.missed, want, again && late)
+			}
+		}
+	}
 }
 
 // TestUntoldIsOnesOwn holds that an end that was read from the log since is not forgotten with an older attempt to tell.

@@ -88,10 +88,8 @@ func (b *box) addPresence(w presenceWatch) {
 }
 
 // resumePresence goes on telling states of a mailbox that was read from the log. What was told last is not in there, and
-// a reader may be about to come back.
+// a reader may be about to come back. mu is held.
 func (b *box) resumePresence() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	for _, w := range b.mail.Watches() {
 		if w.States || w.Grace != 0 {
 			b.addPresence(presenceWatch{Watch: w, at: b.server.clock.now()})
@@ -210,18 +208,19 @@ func (b *box) tellWatch(w *presenceWatch, kind mailbox.Kind, body any) {
 			defer b.mu.Unlock()
 			return b.watched.find(&watch) != nil
 		},
-		done: func(bool) { b.toldWatch(&watch, kind) }, // who can't be told hears of the next change
+		done: func(told bool) { b.toldWatch(&watch, told && kind == mailbox.KindDown) },
 	})
 }
 
-// toldWatch looks what became of the mailbox meanwhile.
-func (b *box) toldWatch(watch *mailbox.Watch, kind mailbox.Kind) {
+// toldWatch looks what became of the mailbox meanwhile, unless the watch is over now. Who could not be told of a state
+// hears of the next change; of a grace that is over, it is tried again.
+func (b *box) toldWatch(watch *mailbox.Watch, over bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w := b.watched.find(watch)
 	switch {
 	case w == nil || b.ending() != nil: // who is told of the end as well hears only what comes first
-	case kind == mailbox.KindDown:
+	case over:
 		b.mail.Unwatch(watch)
 		b.unwatchPresence(watch)
 		b.note(&mailbox.Record{Type: mailbox.Unwatched, Watch: *watch})

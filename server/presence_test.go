@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -179,6 +180,55 @@ func TestOneStateIsPending(t *testing.T) {
 		}
 		time.Sleep(stateEvery)
 		expectStates(t, sub, "it was taken back, and there is room")
+		shutDown(t, s)
+	})
+}
+
+// TestExpiredMonitorsLeaveNothing: monitors that are made again and again, and expire, make room for each other.
+func TestExpiredMonitorsLeaveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{})
+		watcher, target := open(t, s), open(t, s)
+		b := mustBox(t, s, target)
+		for round := range 3 {
+			for i := range 700 {
+				ref := fmt.Sprint(round, "/", i)
+				reply, err := watcher.Address.Attenuate(address.Only(address.Send), address.Reply(ref), address.Expires(time.Now().Add(10*time.Second)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				meta := mailbox.Meta{Kind: mailbox.KindMonitor, Ref: ref, Reply: reply.String()}
+				if _, err := s.Post(target.Address.String(), &Letter{Body: []byte(`{"grace":3600}`), Meta: meta}); err != nil {
+					t.Fatalf("monitor %s: %v", ref, err)
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		if watches, present := len(b.mail.Watches()), len(b.watched.watches); watches > 1000 || present != watches {
+			t.Errorf("%d watches, of which %d look for a reader; want at most 1000, and as many", watches, present)
+		}
+		shutDown(t, s)
+	})
+}
+
+// TestGraceIsToldLater: who has no room for a long time is told, once it has, that the grace was over.
+func TestGraceIsToldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}})
+		watcher, target := open(t, s), open(t, s)
+		mustPost(t, s, watcher.Address, "1")
+		askMonitor(t, s, "g", `{"grace":1}`, watcher, target)
+		time.Sleep(3 * tellPatience)
+		sub, _ := subscribe(t, s, watcher, Subscribing{})
+		expectRead(t, sub, "1")
+		if err := s.Ack(grant(t, s, watcher.Key.Reveal()), sub.Cursor()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * tellPatience)
+		expectStates(t, sub, "there is room", `down g {"reason":"disconnected"}`)
+		if b := mustBox(t, s, target); b.watched != nil || len(b.mail.Watches()) > 0 {
+			t.Error("the monitor is not over")
+		}
 		shutDown(t, s)
 	})
 }

@@ -11,7 +11,7 @@ import (
 type Restart uint8
 
 const (
-	Permanent Restart = iota // always
+	Permanent Restart = iota // always, but for an exit
 	Transient                // when it crashed, or stopped with a reason other than normal
 	Temporary                // never
 )

@@ -30,7 +30,7 @@ type Options struct {
 	MaxMailboxes int            // 1,000,000
 	MaxBytes     int64          // of bodies that wait in mailboxes and queues, together; 1 GiB
 	Queue        int            // messages that may wait for one process; 1,000
-	Calls        int            // calls of this server's that may wait for their replies, those over HTTP among them; 10,000
+	Calls        int            // calls of this server's that may wait for their replies; 10,000. Those over HTTP leave a quarter to the program's
 	Logger       *slog.Logger   // slog.Default
 
 	MaxRegistered int // names that Register gave at this server and it keeps, at most; 10,000
@@ -121,7 +121,7 @@ func New(o Options) (*Server, error) {
 	for i := range s.shards {
 		s.shards[i].number = uint8(i)
 		if o.Log == nil {
-			s.shards[i].own(make(boxes), nil, 0, 0)
+			s.shards[i].own(boxes{}, nil, 0, 0)
 		}
 	}
 	s.processes.init()
@@ -193,6 +193,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() {
 		close(s.done)
 		s.notices.end()
+		s.cluster.stopClaiming() // a snapshot may wait for that
 		s.background.Wait()
 		if s.cluster != nil {
 			err = errors.Join(err, s.cluster.yield(ctx))

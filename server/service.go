@@ -18,8 +18,9 @@ import (
 // A panic in any of them ends this incarnation, and [ProcessOptions] say what comes after.
 type Service interface {
 	// Call answers a call with what it returns, which is marshalled to JSON. An error is a failure to the caller:
-	// 422 refused if it wraps [ErrRefused], 502 call-failed otherwise. [NoReply] leaves the answer to what
-	// [Context.Later] returned.
+	// 422 refused if it wraps [ErrRefused]; that of a call which this one made, if it wraps a [*Failure], [ErrClosed],
+	// [ErrExited], [ErrExpired], [ErrGone] or [ErrCallTimeout]; 502 call-failed otherwise. [NoReply] leaves the answer
+	// to what [Context.Later] returned.
 	Call(ctx *Context, m Message) (reply any, err error)
 	// Cast takes a message that wants no answer. An error is logged.
 	Cast(ctx *Context, m Message) error

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"bufio"
-	crand "crypto/rand"
 	"errors"
-	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -17,8 +15,6 @@ const shardCount = 64
 
 // shardOf returns the shard of a mailbox, which the last byte of its id names.
 func shardOf(id uuid.UUID) uint8 { return id[15] % shardCount }
-
-type boxes map[uuid.UUID]*box
 
 // shard is the mailboxes of one shard, if this node owns it.
 type shard struct {
@@ -41,7 +37,7 @@ func (s *Server) shard(id uuid.UUID) *shard { return &s.shards[shardOf(id)] }
 func (s *Server) box(id uuid.UUID) (*box, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
-	b, owned := sh.boxes[id], sh.owned
+	b, owned := sh.boxes.get(id), sh.owned
 	sh.mu.RUnlock()
 	switch {
 	case b != nil:
@@ -71,37 +67,7 @@ func (sh *shard) isSure() bool {
 func (sh *shard) all() []*box {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	all := make([]*box, 0, len(sh.boxes))
-	for _, b := range sh.boxes {
-		all = append(all, b)
-	}
-	return all
-}
-
-// shardForNew returns a shard that a new mailbox can be in.
-func (s *Server) shardForNew() (*shard, error) {
-	for i, n := rand.IntN(shardCount), 0; n < shardCount; n++ {
-		sh := &s.shards[(i+n)%shardCount]
-		sh.mu.RLock()
-		owned, journal := sh.owned, sh.journal
-		sh.mu.RUnlock()
-		if owned {
-			return sh, journal.ready()
-		}
-	}
-	return nil, errElsewhere
-}
-
-// randomBytes reads the system's randomness for several ids at once.
-var randomBytes = sync.Pool{New: func() any { return bufio.NewReaderSize(crand.Reader, 256) }}
-
-// newID returns a random id of the shard.
-func (sh *shard) newID() uuid.UUID {
-	r := randomBytes.Get().(*bufio.Reader)
-	defer randomBytes.Put(r)
-	id := uuid.Must(uuid.NewRandomFromReader(r))
-	id[15] = id[15]&^(shardCount-1) | sh.number
-	return id
+	return slices.Clone(sh.boxes.list)
 }
 
 // open adds a mailbox, and tells the log of it before anybody can change it.
@@ -114,7 +80,7 @@ func (sh *shard) open(b *box, r *mailbox.Record) (*commit, error) {
 	if b.log = sh.journal; b.log != nil {
 		b.visible = 0
 	}
-	sh.boxes[b.id] = b
+	sh.boxes.add(b)
 	return b.note(r), nil
 }
 
@@ -135,11 +101,11 @@ func (sh *shard) raiseFloor(since, floor uint64) {
 }
 
 // disown returns the mailboxes of a shard that is this node's no longer.
-func (sh *shard) disown() boxes {
+func (sh *shard) disown() []*box {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	all := sh.boxes
-	sh.owned, sh.boxes, sh.journal = false, nil, nil
+	all := sh.boxes.list
+	sh.owned, sh.boxes, sh.journal = false, boxes{}, nil
 	return all
 }
 

@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 )
 
 // TestShutdownRacesWithSenders holds, over many shutdowns, that a message is either refused or there to be read
@@ -146,5 +149,40 @@ func TestLateMessageIsToldOfTheShutdown(t *testing.T) {
 	_, err := s.deliver(fromOutside, grant(t, s, a.String()), &Letter{Body: []byte("1")})
 	if !errors.Is(err, ErrShuttingDown) {
 		t.Errorf("deliver = %v, want ErrShuttingDown", err)
+	}
+}
+
+// stuckLog is one that is out of reach when it is trimmed.
+type stuckLog struct {
+	*jetstream.Log
+	stuck chan struct{} // has room for one
+}
+
+func (l *stuckLog) Trim(ctx context.Context, _ uint64) error {
+	select {
+	case l.stuck <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestShutdownWhileTheLogIsTrimmed holds that a server that is alone does not wait for a log that is out of reach.
+func TestShutdownWhileTheLogIsTrimmed(t *testing.T) {
+	t.Parallel()
+	opened, err := jetstream.Open(ctx, jetstream.Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &stuckLog{opened, make(chan struct{}, 1)}
+	s := newServer(t, Options{Log: log, Snapshot: 1, Logger: slog.New(slog.DiscardHandler)})
+	open(t, s)
+	expectOne(t, "the log is trimmed", log.stuck)
+	ending, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- errors.Join(s.Shutdown(ending), s.Stop(ending)) }()
+	if err := expectOne(t, "the server ends", ended); err != nil {
+		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -22,6 +23,11 @@ const (
 // keepLogShort takes a snapshot whenever the log has grown by more than what is in the mailboxes: then, on average,
 // each byte is written twice, and a restart reads three times what it needs at most.
 func (s *Server) keepLogShort() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.background.Go(func() {
+		<-s.done
+		cancel() // a log that is out of reach would be trimmed for ever
+	})
 	ticker := time.NewTicker(snapshotCheck)
 	defer ticker.Stop()
 	for {
@@ -30,19 +36,22 @@ func (s *Server) keepLogShort() {
 			return
 		case <-ticker.C:
 		}
+		if err := s.member.trimDue(ctx); err != nil {
+			s.log.Error("the log was not shortened", "error", err)
+		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
 		if j.ready() != nil || j.written.Load() < max(s.snapshot, 2*live) && !s.cluster.holdsUpTrim() {
 			continue
 		}
-		if err := s.Snapshot(context.Background()); err != nil {
+		if err := s.Snapshot(ctx); err != nil {
 			s.log.Error("the log was not shortened", "error", err)
 		}
 	}
 }
 
-// Snapshot writes all that the log must say to its end, while the server goes on, and trims what came before. A
-// mailbox that changes meanwhile is changed by the records that follow its own in the snapshot.
+// Snapshot writes all that the log must say to its end, while the server goes on, and trims what came before, once that
+// can't be lost any more. A mailbox that changes meanwhile is changed by the records that follow its own in the snapshot.
 func (s *Server) Snapshot(ctx context.Context) error {
 	began := time.Now()
 	if s.member == nil {
@@ -50,6 +59,7 @@ func (s *Server) Snapshot(ctx context.Context) error {
 	}
 	j := s.member.current()
 	before := j.written.Load()
+	s.member.noteSnapshot(began)
 	w := &snapshotWriter{journal: j}
 	owned := w.addOwned(s)
 	if err := w.flush(); err != nil {
@@ -102,10 +112,21 @@ func (b *box) restate(w *snapshotWriter) {
 	if b.over() != nil {
 		return
 	}
+	now := b.server.clock.now()
+	waits := func(call *mailbox.Meta) bool { return b.server.waits(call, now) }
+	_, before := b.mail.Len()
 	// what was acknowledged already, further up in the log, must not come back
-	for _, r := range b.mail.State(b.id, b.config(), b.acking, b.server.clock.now()) {
+	for _, r := range b.mail.State(b.id, b.config(), b.acking, waits, now) {
 		w.add(&r)
 	}
+	_, after := b.mail.Len()
+	b.server.account(after - before) // what expired is gone
+}
+
+// waits reports whether who called may still be told something.
+func (s *Server) waits(call *mailbox.Meta, now time.Time) bool {
+	var g address.Grant
+	return s.keys.Verify(&g, call.Reply) == nil && g.Permit(address.Send, now) == nil
 }
 
 // snapshotWriter adds records to the journal, and waits for it.

@@ -127,7 +127,7 @@ func TestTooLongForTheLog(t *testing.T) {
 	m := open(t, s.Server)
 	most := s.log.MaxEntry() - mailbox.EntryHeaderSize
 	for size, want := range map[int]error{most: nil, most + 1: ErrUnavailable} {
-		r := mailbox.Record{Type: mailbox.Claimed, Shards: make([]uint8, size-4)} // the type, and a length of three bytes
+		r := mailbox.Record{Type: mailbox.Claimed, Shards: make([]uint8, size-5)} // the type, a length of three bytes, and an epoch
 		if got := len(r.AppendTo(nil)); got != size {
 			t.Fatalf("a record of %d bytes, want %d", got, size)
 		}

@@ -87,7 +87,9 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 	case hasEnded(err):
 		return Posted{}, s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, downOf(err, nil))}})
 	case err == nil && w.Link:
-		err = s.linkBack(id, &w, remove)
+		if err = s.linkBack(id, &w, remove); err != nil && !remove {
+			err = errors.Join(err, s.watch(id, &w, true)) // a link is there as a whole, or not at all
+		}
 	}
 	return Posted{}, err
 }
@@ -109,7 +111,17 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) err
 	if err != nil {
 		return err
 	}
-	return s.linkBackTo(home.Attenuate, &w, l.Kind == mailbox.KindUnlink)
+	err = s.linkBackTo(home.Attenuate, &w, l.Kind == mailbox.KindUnlink)
+	if err != nil && l.Kind == mailbox.KindLink {
+		undo := l.Meta
+		undo.Kind = mailbox.KindUnlink
+		posted, failed := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &undo}, mailbox.NameHash{})
+		if failed == nil {
+			_, failed = posted.Wait()
+		}
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 // watchOf checks what asks to watch, and its reply address.
@@ -187,13 +199,14 @@ func (b *box) tryWatch(w *mailbox.Watch, remove bool) (*commit, error) {
 		return nil, err
 	}
 	if remove {
-		if b.mail.Unwatch(w) {
+		if b.mail.HasWatch(w) { // the end of a monitor does not undo half a link
+			b.mail.Unwatch(w)
 			b.unwatchPresence(w)
 			return b.note(&mailbox.Record{Type: mailbox.Unwatched, Watch: *w}), nil
 		}
 		return nil, nil
 	}
-	known, err := b.mail.CanWatch(w, b.server.clock.now())
+	known, err := b.mail.CanWatch(w)
 	switch {
 	case err != nil:
 		return nil, err
@@ -230,7 +243,10 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		return err
 	}
 	if g.Kind() == address.Process {
-		err = s.watchProcess(string(g.Name()), &back, remove)
+		var known *call
+		if known, err = s.watchProcess(string(g.Name()), &back, remove); err == nil {
+			known.wait()
+		}
 	} else {
 		err = s.watch(g.Mailbox(), &back, remove)
 	}
@@ -248,9 +264,16 @@ func (s *Server) exit(id uuid.UUID, detail []byte) error {
 // maxDetail is how long the reason of an exit may be, in bytes.
 const maxDetail = 1 << 10
 
-func (b *box) exit(detail []byte) error {
+func checkDetail(detail []byte) error {
 	if len(detail) > maxDetail {
 		return fmt.Errorf("%w: the reason of an exit has %d bytes; want at most %d", ErrEnvelope, len(detail), maxDetail)
+	}
+	return nil
+}
+
+func (b *box) exit(detail []byte) error {
+	if err := checkDetail(detail); err != nil {
+		return err
 	}
 	if err := b.log.ready(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -262,6 +263,10 @@ func TestExitOfAProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		long := fmt.Appendf(nil, "%q", strings.Repeat("w", 1023)) // 1,025 bytes
+		if _, err := s.Post(mayExit.String(), &Letter{Body: long, Meta: mailbox.Meta{Kind: mailbox.KindExit}}); !errors.Is(err, ErrEnvelope) {
+			t.Errorf("%s: an exit with %d bytes: %v", name, len(long), err)
+		}
 		if _, err := s.Post(mayExit.String(), &Letter{Body: []byte(`"why"`), Meta: mailbox.Meta{Kind: mailbox.KindExit}}); err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +277,8 @@ func TestExitOfAProcess(t *testing.T) {
 	}
 	await(t, 10*time.Second, "one that sleeps can't be ended", func() bool { // it sleeps soon after it told of its end
 		exit := mailbox.Message{Body: []byte("1"), Meta: &mailbox.Meta{Kind: mailbox.KindExit}}
-		return errors.Is(s.forProcess(ctx, "order/42", exit, mailbox.NameHash{}), ErrGone)
+		_, err := s.forProcess(ctx, "order/42", exit, mailbox.NameHash{})
+		return errors.Is(err, ErrGone)
 	})
 }
 
@@ -415,28 +421,38 @@ func TestToldWithinTheCapability(t *testing.T) {
 	}
 }
 
-// TestWaitingCallsAreBounded lets as many calls wait as may, and one more.
+// TestWaitingCallsAreBounded lets as many calls wait as may, and one more; from outside there may be fewer.
 func TestWaitingCallsAreBounded(t *testing.T) {
-	s := newServer(t, Options{Calls: 2})
+	const most = 4
+	s := newServer(t, Options{Calls: most})
 	m := open(t, s)
 	within, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 2)
-	for range 2 {
-		go func() {
-			_, err := s.Call(within, m.Address, 1)
-			ended <- err
-		}()
+	ended := make(chan error, most)
+	own := func() error { _, err := s.Call(within, m.Address, 1); return err }
+	strangers := func() error {
+		_, err := s.PostCall(within, m.Address.String(), &Letter{Body: []byte("1")})
+		return err
 	}
-	until(t, "two calls wait", func() bool {
-		s.callers.mu.Lock()
-		defer s.callers.mu.Unlock()
-		return len(s.callers.waiting) == 2
-	})
-	if _, err := s.Call(ctx, m.Address, 1); !errors.Is(err, ErrOverloaded) {
-		t.Errorf("a third call: %v, want %v", err, ErrOverloaded)
+	wait := func(count int, call func() error) {
+		go func() { ended <- call() }()
+		until(t, fmt.Sprint(count, " calls wait"), func() bool {
+			s.callers.mu.Lock()
+			defer s.callers.mu.Unlock()
+			return len(s.callers.waiting) == count
+		})
+	}
+	for i := range 3 {
+		wait(i+1, strangers)
+	}
+	if err := strangers(); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("a fourth call from outside: %v, want %v", err, ErrOverloaded)
+	}
+	wait(most, own)
+	if err := own(); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("a fifth call: %v, want %v", err, ErrOverloaded)
 	}
 	cancel()
-	for range 2 {
+	for range most {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
@@ -445,5 +461,28 @@ func TestWaitingCallsAreBounded(t *testing.T) {
 	defer cancel()
 	if _, err := s.Call(short, m.Address, 1); !errors.Is(err, ErrCallTimeout) {
 		t.Errorf("a call once there is room: %v, want %v", err, ErrCallTimeout)
+	}
+}
+
+// TestLinkIsWholeOrNot: a link for whose way back there is no room takes none at its target.
+func TestLinkIsWholeOrNot(t *testing.T) {
+	s := newServer(t, Options{})
+	full, other, target := open(t, s), open(t, s), open(t, s)
+	process := handle(t, s, "p", HandlerFunc(nothing))
+	for i := range 1000 {
+		ask(t, s, mailbox.KindMonitor, fmt.Sprint(i), other, full.Address)
+	}
+	for name, to := range map[string]address.Address{"mailbox": target.Address, "process": process} {
+		l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindLink, Ref: "l", Reply: replyAddress(t, full, "l")}}
+		if _, err := s.Post(to.String(), l); !errors.Is(err, mailbox.ErrWatched) {
+			t.Errorf("link with a %s: %v, want %v", name, err, mailbox.ErrWatched)
+		}
+		d, err := address.Inspect(to.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := s.watchesOf(&d); len(left) != 0 {
+			t.Errorf("the %s is watched by %+v", name, left)
+		}
 	}
 }

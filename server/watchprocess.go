@@ -16,37 +16,41 @@ import (
 // maxProcessWatches is how many watches a process has at most.
 const maxProcessWatches = 1000
 
-// requestOfProcess watches or ends a process of this node.
-func (s *Server) requestOfProcess(name string, msg *mailbox.Message) error {
+// requestOfProcess watches or ends a process of this node. The call is nil, or ends when the other nodes know.
+func (s *Server) requestOfProcess(name string, msg *mailbox.Message) (*call, error) {
 	if msg.Meta.Kind == mailbox.KindExit {
-		if !s.exitProcess(name, downOf(ErrExited, slices.Clone(msg.Body))) {
-			return fmt.Errorf("%w: process %q", ErrGone, name)
+		if err := checkDetail(msg.Body); err != nil {
+			return nil, err
 		}
-		return nil
+		if !s.exitProcess(name, downOf(ErrExited, slices.Clone(msg.Body))) {
+			return nil, fmt.Errorf("%w: process %q", ErrGone, name)
+		}
+		return nil, nil
 	}
 	w, err := s.watchOf(msg.Meta, msg.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if w.States || w.Grace != 0 {
-		return fmt.Errorf("%w: process %q has no states: only a mailbox has a reader, or none", ErrEnvelope, name)
+		return nil, fmt.Errorf("%w: process %q has no states: only a mailbox has a reader, or none", ErrEnvelope, name)
 	}
 	remove := msg.Meta.Kind == mailbox.KindDemonitor || msg.Meta.Kind == mailbox.KindUnlink
 	if !remove && !s.processes.knows(name) {
 		if s.cluster != nil && len(s.cluster.routes.Load().processes[name]) > 0 {
-			return fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
+			return nil, fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
 		}
-		return s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
+		return nil, s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 	}
-	if err := s.watchProcess(name, &w, remove); err != nil || remove || s.processes.knows(name) {
-		return err
+	known, err := s.watchProcess(name, &w, remove)
+	if err != nil || remove || s.processes.knows(name) {
+		return known, err
 	}
 	// it ended meanwhile, and may not have seen this watch
-	if err := s.watchProcess(name, &w, true); err != nil {
-		return err
+	if known, err = s.watchProcess(name, &w, true); err != nil {
+		return nil, err
 	}
 	s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
-	return nil
+	return known, nil
 }
 
 // watchers are who is told of the end of processes.
@@ -67,8 +71,9 @@ const (
 	maxWatches = 1_000_000
 )
 
-// watchProcess adds a watch of a process of this node, or removes one of whatever node, and lets the other nodes know.
-func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) error {
+// watchProcess adds a watch of a process of this node, or removes one of whatever node. The call is nil, or ends when
+// the other nodes know.
+func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) (*call, error) {
 	single := s.processes.isOne(name)
 	if !remove {
 		s.sweepWatches()
@@ -81,11 +86,10 @@ func (s *Server) watchProcess(name string, one *mailbox.Watch, remove bool) erro
 		_, err = w.change(name, one, remove)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w.far.remove(name, one)
-	s.cluster.tellWatch(farWatch{name, single, *one}, remove)
-	return nil
+	return s.cluster.shareWatch(farWatch{name, single, *one}, remove), nil
 }
 
 // sweepWatches removes watches that are past, if there are many more than there were, or there is no room and it has not
@@ -114,7 +118,7 @@ func (w *watchers) toSweep() []string {
 func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed bool, err error) {
 	all := w.byName[name]
 	switch i := slices.IndexFunc(all, one.Is); {
-	case remove && i >= 0:
+	case remove && i >= 0 && all[i].Link == one.Link: // the end of a monitor does not undo half a link
 		all = slices.Delete(all, i, i+1)
 		w.count--
 	case remove || i >= 0:
@@ -171,6 +175,13 @@ func (w *watchers) take(name string) []mailbox.Watch {
 	delete(w.byName, name)
 	w.count -= len(all)
 	return all
+}
+
+// names returns which processes of this node are watched.
+func (w *watchers) names() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.byName))
 }
 
 // ofPrefix returns which processes of a prefix are watched.

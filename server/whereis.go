@@ -83,12 +83,13 @@ func (e *exports) all() []string {
 
 // forProcess gives a message to the process of a name on this node. What is asked of the server itself does not get
 // into its queue, nor does what came before under the same idempotency key.
-func (s *Server) forProcess(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) error {
+func (s *Server) forProcess(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
 	if name == s.callers.name {
-		return s.callers.take(&msg)
+		return Posted{}, s.callers.take(&msg)
 	}
 	if m := msg.Meta; m != nil && m.Kind >= mailbox.KindMonitor {
-		return s.requestOfProcess(name, &msg)
+		known, err := s.requestOfProcess(name, &msg)
+		return Posted{call: known}, err
 	}
-	return s.queueFor(ctx, name, msg, once)
+	return Posted{}, s.queueFor(ctx, name, msg, once)
 }

@@ -121,12 +121,12 @@ func (l *Log) settle(ctx context.Context) (uint64, error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case newest.Seq == 0:
+		return 0, l.trimmed(ctx)
+	case newest.Seq < l.last, newest.Seal && newest.After < l.last:
+		return 0, l.lost()
 	case newest.Seq == l.last:
 		return 0, nil
-	case newest.Seq == 0: // Trim keeps the newest entry of a lane that is not sealed
-		return 0, l.stop()
-	case newest.Seq < l.last:
-		return 0, fmt.Errorf("%w: %d, the lane's newest is %d", ErrLost, l.last, newest.Seq)
 	case newest.Seal && newest.After == l.last:
 		return 0, l.stop()
 	case newest.Seal && newest.After > l.last:
@@ -136,6 +136,23 @@ func (l *Log) settle(ctx context.Context) (uint64, error) {
 		return newest.Seq, nil
 	}
 	return 0, fmt.Errorf("somebody else appends to the lane %s", l.lane)
+}
+
+// trimmed is for a lane that has no entry any more. Trim keeps the newest one of a lane that is not sealed.
+func (l *Log) trimmed(ctx context.Context) error {
+	stats, err := l.Stats(ctx)
+	switch {
+	case err != nil:
+		return err
+	case stats.Last < l.last:
+		return l.lost()
+	}
+	return l.stop()
+}
+
+func (l *Log) lost() error {
+	noted := l.change(func(s *state) { s.Doubt = true })
+	return errors.Join(fmt.Errorf("%w: %d, and maybe others", mailbox.ErrLost, l.last), noted)
 }
 
 func (l *Log) stop() error {

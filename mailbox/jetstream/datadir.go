@@ -31,8 +31,9 @@ func newFormat(c *Cluster) format {
 
 // dataDir is a directory that this process has for itself.
 type dataDir struct {
-	path string
-	lock *os.File
+	path  string
+	lock  *os.File
+	isNew bool // nothing was in it
 }
 
 // openDataDir makes, checks and locks a directory. Its errors name it, and come before a server starts on it.
@@ -47,7 +48,7 @@ func openDataDir(path string, want format) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	d := &dataDir{path: path, lock: lock}
+	d := &dataDir{path: path, lock: lock, isNew: !IsDataDir(path)}
 	if err := d.claim(want); err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.close())
 	}
@@ -102,22 +103,27 @@ func writeFormat(path string, f format) error {
 }
 
 func replaceFile(path string, text []byte) error {
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
-// keepLast notes the newest entry of a log that is closed: JetStream cuts off what it can't read at the end of a
-// stream, and does not always say so. lastKept is 0 if there is no note.
-func (d *dataDir) keepLast(log string, seq uint64) error {
-	return replaceFile(filepath.Join(d.path, log+".last"), []byte(decimal(seq)))
+// files returns those of the log's stream that match a pattern.
+func (d *dataDir) files(log, pattern string) ([]string, error) {
+	return streamFiles(d.path, log, pattern)
 }
 
-func (d *dataDir) lastKept(log string) uint64 {
-	text, _ := os.ReadFile(filepath.Join(d.path, log+".last"))
-	seq, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	return seq
+func streamFiles(dir, log, pattern string) ([]string, error) {
+	return filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", log, "msgs", pattern))
 }
 
 // IsDataDir reports whether a directory was used as one before.

@@ -35,7 +35,7 @@ func openEmbedded(ctx context.Context, options Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.embedded = server
+	l.embedded, l.syncEvery = server, options.SyncEvery
 	if err = l.checkTail(options); err == nil {
 		err = l.connect(ctx, options, "", server.connection()...)
 	}
@@ -62,10 +62,13 @@ func startEmbedded(options Options, onTrouble func(string)) (*embedded, error) {
 	}
 	e := &embedded{dir: dir, password: rand.Text(), log: options.Name}
 	if e.tail, err = readTail(options.Dir, options.Name); err == nil {
+		err = dir.forgetIndex(options.Name)
+	}
+	if err == nil {
 		err = e.start(options, onTrouble)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), e.stop())
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), e.stop(), dir.close())
 	}
 	return e, nil
 }
@@ -173,5 +176,5 @@ func (e *embedded) stop() error {
 	if e.tail != nil {
 		err = e.tail.restore(e.log)
 	}
-	return errors.Join(err, e.dir.close())
+	return err
 }

@@ -7,7 +7,4 @@ var (
 	ErrFull = errors.New("the log has no room")
 	// ErrClosed is what a closed log answers.
 	ErrClosed = errors.New("the log is closed")
-	// ErrLost says that the log forgot an entry that it had acknowledged: a disk lost it, or an old copy came
-	// back. Its writer must stop, for its memory and the log do not fit any more.
-	ErrLost = errors.New("the log lost an entry that it had acknowledged")
 )

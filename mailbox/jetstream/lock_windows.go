@@ -28,3 +28,6 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(h), path), nil
 }
+
+// syncDir does nothing: the names of files are kept with them.
+func syncDir(string) error { return nil }

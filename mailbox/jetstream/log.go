@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	neturl "net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,11 @@ type Log struct {
 	broken   error  // what Close found
 	found    uint64 // the newest entry when it was opened
 
+	syncEvery time.Duration // of an embedded server
+
+	stating sync.Mutex
+	state   state // as the data directory has it, if there is one
+
 	// The rest is Append's.
 	publisher publisher
 	last      uint64 // the newest entry of the lane
@@ -70,7 +77,10 @@ func newLog(options Options) *Log {
 func (l *Log) connect(ctx context.Context, options Options, url string, how ...nats.Option) error {
 	conn, err := nats.Connect(url, append(how, l.connection()...)...)
 	if err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", url, err)
+		if broken := new(neturl.Error); errors.As(err, &broken) {
+			err = broken.Err // it repeats the URL
+		}
+		return fmt.Errorf("connect to NATS at %s: %w", redacted(options.URLs), err)
 	}
 	l.conn = conn
 	if l.maxEntry = min(maxEntry, int(conn.MaxPayload())-headerRoom); l.maxEntry < minEntry {
@@ -82,6 +92,23 @@ func (l *Log) connect(ctx context.Context, options Options, url string, how ...n
 	}
 	l.opened = true
 	return l.publisher.start(conn, l.name, l.subject())
+}
+
+// redacted are the URLs with no password in them, nor what can't be told from one.
+func redacted(urls []string) string {
+	told := make([]string, len(urls))
+	for i, text := range urls {
+		u, err := neturl.Parse(text)
+		if err != nil || u.Host == "" {
+			told[i] = "(no URL)"
+			continue
+		}
+		if u.User != nil {
+			u.User = neturl.User("xxxxx") // it may be a token
+		}
+		told[i] = u.String()
+	}
+	return strings.Join(told, ", ")
 }
 
 // connection is what a log needs of its connection. A message is never kept for when NATS comes back, because
@@ -143,44 +170,22 @@ func (l *Log) Connected() bool {
 // Close implements [mailbox.Log]. It returns when an embedded server is down and the data directory free.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
-		var kept error
+		last := uint64(0)
 		if l.embedded != nil && l.opened {
-			kept = l.keepLast()
+			last = l.newestEntry()
 		}
 		if l.conn != nil {
 			l.conn.Close()
 		}
-		if l.embedded != nil {
-			l.broken = errors.Join(kept, l.embedded.stop())
+		if l.embedded == nil {
+			return
 		}
+		if l.broken = l.embedded.stop(); l.broken == nil && l.opened {
+			l.broken = l.noteClosed(last)
+		}
+		l.broken = errors.Join(l.broken, l.embedded.dir.close())
 	})
 	return l.broken
-}
-
-// keepLast notes how far the log got. A log that is out of order, and can't say it, is closed all the same.
-func (l *Log) keepLast() error {
-	ctx, cancel := context.WithTimeout(context.Background(), apiPatience)
-	defer cancel()
-	stats, err := l.Stats(ctx)
-	if err != nil {
-		return nil
-	}
-	if _, lost := l.LostAtEnd(); lost > 0 && stats.Last == l.found {
-		return nil // the loss is known until other entries take the places of those
-	}
-	return l.embedded.dir.keepLast(l.name, stats.Last)
-}
-
-// LostAtEnd returns the first and the last of the entries that were there when the log in a data directory was
-// closed, and were not when it was opened; zeros if there are none.
-func (l *Log) LostAtEnd() (first, last uint64) {
-	if l.embedded == nil {
-		return 0, 0
-	}
-	if kept := l.embedded.dir.lastKept(l.name); kept > l.found {
-		return l.found + 1, kept
-	}
-	return 0, 0
 }
 
 // pause waits before another try: longer each time, and not at all if something happened meanwhile.

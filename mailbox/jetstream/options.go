@@ -23,6 +23,8 @@ type Options struct {
 	// Replicas is how many servers keep each entry. 0: what the stream has; a new one gets 3 in a cluster (2 if
 	// it is a [Cluster] of two) and 1 otherwise.
 	Replicas int
+	// Restored says that the log was put back from a copy, so that it may lack what was in it before.
+	Restored bool
 	// Logger gets what the NATS server, or the connection to it, has to say. If nil: slog.Default().
 	Logger *slog.Logger
 

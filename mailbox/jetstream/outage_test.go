@@ -292,4 +292,9 @@ func TestNoServer(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), url) || time.Since(began) > 10*time.Second {
 		t.Errorf("open with nobody there: %v", err)
 	}
+	for _, url := range []string{"nats://me:hidden@" + testport.Address(t), "nats://hidden@" + testport.Address(t), "me:hidden@127.0.0.1:1", "nats://me:hidden@%zz"} {
+		if _, err := Open(within(t), Options{URLs: []string{url}, Logger: quiet}); err == nil || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("open with nobody there and a password: %v", err)
+		}
+	}
 }

@@ -69,6 +69,9 @@ func (l *Log) findStream(ctx context.Context, options Options) error {
 		return fmt.Errorf("stream %s: %w", l.name, err)
 	}
 	l.found = info.State.Last
+	if err := l.reopen(options); err != nil {
+		return err
+	}
 	l.reportLoss(info)
 	return nil
 }

@@ -2,11 +2,11 @@ package jetstream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -24,7 +24,7 @@ type tail struct {
 
 // readTail returns nil if there is no log yet.
 func readTail(dir, log string) (*tail, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", log, "msgs", "*.blk"))
+	files, err := streamFiles(dir, log, "*.blk")
 	if err != nil || len(files) == 0 {
 		return nil, err
 	}
@@ -78,12 +78,35 @@ func (l *Log) checkTail(o Options) error {
 		return nil
 	}
 	left := len(t.was) - size
+	last := lastEntry(t.was[:left])
+	if last == 0 {
+		last = l.embedded.lastEntry(l.name)
+	}
 	l.embedded.tail = t
-	return fmt.Errorf("%w: entries that were stored can't be read any more, from entry %d on: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[4]d %[3]s)",
-		mailbox.ErrDamaged, l.embedded.lastEntry(l.name)+1, t.file, left, len(t.was))
+	s := l.embedded.dir.state(l.name)
+	s.Doubt = true // of who goes on without them
+	return errors.Join(l.embedded.dir.setState(l.name, s), fmt.Errorf("%w: entries that were stored can't be read any more, from entry %d on: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[4]d %[3]s)",
+		mailbox.ErrDamaged, last+1, t.file, left, len(t.was)))
 }
 
-// lastEntry is the place of the last entry that the server could read; 0 for none.
+// lastEntry is the place of the last entry in a part of the file; 0 for none. The server may still go by its index, which counts
+// what was cut off. A record begins with its length, of 4 bytes, and its place, of 8; the highest bits say what it is.
+func lastEntry(records []byte) (last uint64) {
+	const head = 22
+	for len(records) >= head {
+		size := int(binary.LittleEndian.Uint32(records) &^ (1 << 31))
+		if size < head || size > len(records) {
+			break
+		}
+		if place := binary.LittleEndian.Uint64(records[4:]); place>>62 == 0 {
+			last = place
+		}
+		records = records[size:]
+	}
+	return last
+}
+
+// lastEntry is the place of the last entry that the server says there is; 0 for none.
 func (e *embedded) lastEntry(log string) uint64 {
 	info, err := e.server.Jsz(&natsserver.JSzOptions{Accounts: true, Streams: true})
 	if err != nil {
