@@ -98,6 +98,16 @@ func TestOrigins(t *testing.T) {
 			t.Errorf("preflight of %s: %v", origin, a.header)
 		}
 	}
+	// its own, by the name that it was called by; one of the public DNS is anybody's
+	for host, want := range map[string]int{"localhost:1": 202, "gb.localhost:1": 202, "192.0.2.1": 202, "[2001:db8::1]:1": 202, "intranet": 202, "evil.example:1": 403} {
+		if a := s.send(o.Address, "1", "Host", host, "Origin", "http://"+host); a.status != want {
+			t.Errorf("a page of http://%s: %d, want %d", host, a.status, want)
+		}
+		// behind a proxy that proved who it is
+		if a := s.send(o.Address, "1", "Host", host, "Origin", "https://"+host); a.status != 202 {
+			t.Errorf("a page of https://%s: %d, want 202", host, a.status)
+		}
+	}
 	if a := s.send(o.Address, "1"); a.status != 202 { // no page at all
 		t.Errorf("no origin: %d", a.status)
 	}

@@ -56,6 +56,15 @@ func (a *answers) end() {
 func (a *answers) add(id string, late bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if len(a.out) >= maxAnswers {
+		a.flush()
+	}
+	if a.failed {
+		if err != nil {
+			a.h.refusedLine(id, err) // which counts it
+		}
+		return
+	}
 	switch {
 	case err != nil:
 		a.urgent = true

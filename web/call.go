@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -21,6 +22,10 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request) {
 	reply, err := h.callAndWait(w, r)
 	if err != nil {
 		discard(r)
+		if failed := new(server.Failure); errors.As(err, &failed) { // the callee's word, which says nothing of this server
+			answer(w, toProblem(err))
+			return
+		}
 		h.tally.refuse(toProblem(err).Kind)
 		h.refuse(w, err)
 		return
@@ -42,6 +47,11 @@ func (h *Handler) callAndWait(w http.ResponseWriter, r *http.Request) ([]byte, e
 		}
 		timeout = d
 	}
+	leave, err := h.held.enter(r)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	b := bodies.Get().(*body)
 	defer b.release()
 	letter, err := h.letter(r, b)
@@ -54,11 +64,8 @@ func (h *Handler) callAndWait(w http.ResponseWriter, r *http.Request) ([]byte, e
 	stop := context.AfterFunc(h.ctx, cancel) // a shutdown does not wait for callees
 	defer stop()
 	reply, err := h.office.PostCall(ctx, mux.Vars(r)["address"], &letter)
-	switch {
-	case err != nil && h.ctx.Err() != nil:
-		return nil, server.ErrShuttingDown
-	case err != nil && r.Context().Err() != nil:
-		return nil, server.ErrCallTimeout // nobody waits for the answer
+	if errors.Is(err, context.Canceled) && !errors.Is(err, server.ErrCallTimeout) {
+		return nil, server.ErrShuttingDown // or who asked is gone; it was not accepted
 	}
 	return reply, ofHeaders(err)
 }

@@ -97,6 +97,7 @@ func TestCall(t *testing.T) {
 		`{"type":"urn:mine","title":"mine","status":418}`:                             "418",
 		`{"type":"urn:mine","title":"mine","status":200}`:                             "502 call-failed",
 		`"no object"`: "502 call-failed",
+		`{"type":"urn:gen-browser:shutting-down","title":"the callee is","status":503}`: "503 shutting-down",
 	} {
 		answer = s.calling(callee.Address, "", "1")
 		call = e.envelope()
@@ -106,7 +107,21 @@ func TestCall(t *testing.T) {
 		if fmt.Sprint(a.status) != status || code != "" && a.problem() != code {
 			t.Errorf("failure %s: %d %s, want %s", body, a.status, a.body, want)
 		}
+		count := metric(t, s, `genbrowser_messages_refused_total{reason="`+code+`"}`)
+		if a.header.Get("Connection") != "" || count != "" && count != "0" {
+			t.Errorf("failure %s ends the caller's connection (%q), or counts as the server's", body, a.header.Get("Connection"))
+		}
 	}
+}
+
+// TestCallAtShutdown: a call that the callee may have got is not said to be refused, or it would be sent again.
+func TestCallAtShutdown(t *testing.T) {
+	s := serve(t, setup{})
+	e := s.stream("/_gb/mailbox?new")
+	answer := s.calling(e.init().Address, "", "1")
+	e.envelope()
+	go s.gb.Shutdown(ctx)
+	expectProblem(t, "a call that was accepted", <-answer, 504, "call-timeout")
 }
 
 func TestCallFails(t *testing.T) {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,6 +49,9 @@ type fastPost struct {
 // fastBuffer is what a connection that waits keeps to read into.
 const fastBuffer = 2 << 10
 
+// fastGrowth is the most that a connection takes at once for what has not come.
+const fastGrowth = 16 << 10
+
 var fastWorks = sync.Pool{New: func() any { return &fastWork{} }}
 
 func (w *fastWork) release() {
@@ -85,7 +89,8 @@ func (c *fastConn) serve() {
 
 // read waits for more, and serves what is complete.
 func (c *fastConn) read() {
-	if want := max(c.need, len(c.in)+1); want > cap(c.in) {
+	// the room for a long body grows as it comes: that it will is only said
+	if want := max(min(c.need, fastGrowth), len(c.in)+1); want > cap(c.in) {
 		c.in = append(make([]byte, 0, max(want, 2*cap(c.in))), c.in...)
 	}
 	begun := len(c.in) > 0
@@ -247,7 +252,13 @@ func (r *returned) Read(b []byte) (int, error) {
 func (r *returned) NetConn() net.Conn { return r.Conn }
 
 // SyscallConn implements [syscall.Conn]; a stream takes it, on which nothing is read any more.
-func (r *returned) SyscallConn() (syscall.RawConn, error) { return r.Conn.(syscall.Conn).SyscallConn() }
+func (r *returned) SyscallConn() (syscall.RawConn, error) {
+	c, ok := r.Conn.(syscall.Conn)
+	if !ok { // somebody else's listener wraps its connections
+		return nil, errors.ErrUnsupported
+	}
+	return c.SyscallConn()
+}
 
 // accepted is the answer to a send that was, made anew each second.
 var accepted datedAnswer

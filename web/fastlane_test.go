@@ -406,6 +406,23 @@ func TestFastLaneShutdown(t *testing.T) {
 	}
 }
 
+// wrapping is a listener as others make them, such as one with a limit: its connections are no more than [net.Conn].
+type wrapping struct{ net.Listener }
+
+func (l wrapping) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return struct{ net.Conn }{c}, err
+}
+
+// TestFastLaneOverOtherListeners: a stream that began in the lane works over whatever the listener accepts.
+func TestFastLaneOverOtherListeners(t *testing.T) {
+	s := serve(t, setup{kind: "fast, wrapped"})
+	e := s.stream("/_gb/mailbox?new")
+	box := e.init()
+	s.mustSend(box.Address, "1")
+	e.expect("1")
+}
+
 // With limits for each client, whom the lane does not know, there is no lane.
 func TestFastLaneLeavesQuotas(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -450,5 +467,24 @@ func TestFastLaneHonoursCaveats(t *testing.T) {
 			w.to[i].Address = a.String()
 		}
 		w.compare(t, usual)
+	}
+}
+
+// TestFastRoom holds that a connection takes little room for what it was only told will come.
+func TestFastRoom(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	c := &fastConn{conn: here, in: make([]byte, 0, fastBuffer), need: 8 << 20}
+	go func() {
+		for range 40 {
+			there.Write(make([]byte, 1<<10))
+		}
+	}()
+	for len(c.in) < 40<<10 {
+		c.read()
+		if most := max(fastGrowth, 2*len(c.in)); cap(c.in) > most {
+			t.Fatalf("%d bytes for %d that came; want at most %d", cap(c.in), len(c.in), most)
+		}
 	}
 }

@@ -29,7 +29,7 @@ type Options struct {
 
 	// AllowedOrigins lists the origins whose pages may use the server, such as "https://example.com". Empty
 	// means any, without cookies; a list also lets those pages send cookies, for Open to look at. Pages of
-	// the server's own origin always may.
+	// the server's own origin always may, unless that is plain HTTP at a name with a dot: list it.
 	AllowedOrigins []string
 	// Open decides who may open a mailbox, and returns the config that this client gets; nil means the
 	// server's. Its error is told to the client: a *problem.Problem as it is, any other as 403 open-refused.
@@ -47,6 +47,9 @@ type Options struct {
 	SendBytesBurst int
 	// StreamsPerClient is how many streams a client address may have; 0 is no limit.
 	StreamsPerClient int
+	// HeldPerClient is how many requests a client address may hold open: uploads, calls and long-polls; 0 is no limit. A
+	// long-poll that follows another one may come before that one's place is free.
+	HeldPerClient int
 	// MailboxesPerClient is how many mailboxes a client address may have that it opened here, since this server started
 	// and which it keeps, and MonitorsPerClient how many monitors and links, of what this server keeps; 0 is no limit.
 	MailboxesPerClient int
@@ -65,7 +68,8 @@ type Options struct {
 	// mailbox; by default it may register none. Others trust what they find under a name: tell clients apart here, by
 	// [PeerOf] for example.
 	Register func(r *http.Request, name string) bool
-	// Operator says whose request may read /metrics and {prefix}/cluster; by default those from this machine. See [OperatorsAt].
+	// Operator says whose request may read /metrics, {prefix}/cluster and {prefix}/clients, and end who reads a mailbox by
+	// DELETE {prefix}/clients/ID; by default those from this machine. See [OperatorsAt].
 	Operator func(*http.Request) bool
 
 	Heartbeat  time.Duration // between signs of life on a silent stream; 15 s
@@ -106,6 +110,7 @@ type Handler struct {
 	cancel  context.CancelFunc
 	tally   tally
 	streams streams
+	held    *held
 	crew    crew.Crew // of streams that wait for their readers
 }
 
@@ -145,7 +150,7 @@ func New(o Options) (*Handler, error) {
 		}
 	}
 	if o.SendRate < 0 || o.SendBurst < 0 || o.SendBytes < 0 || o.SendBytesBurst < 0 || o.StreamsPerClient < 0 ||
-		o.MailboxesPerClient < 0 || o.MonitorsPerClient < 0 {
+		o.HeldPerClient < 0 || o.MailboxesPerClient < 0 || o.MonitorsPerClient < 0 {
 		return nil, errors.New("web: a limit of what a client may do is negative")
 	}
 	if o.Heartbeat < 0 || o.SlowReader < 0 || o.SendBuffer < 0 {
@@ -183,6 +188,7 @@ func New(o Options) (*Handler, error) {
 	h.handler = h.cors().Handler(http.HandlerFunc(h.route))
 	h.wheel.Exact(h.heartbeat / 8)
 	h.streams.init(o.StreamsPerClient)
+	h.held = limitHeld(h.address, o.HeldPerClient)
 	return h, nil
 }
 
@@ -242,8 +248,7 @@ func (h *Handler) allowed(r *http.Request, origin string) bool {
 	if len(h.origins) == 0 || slices.Contains(h.origins, origin) {
 		return true
 	}
-	_, host, ok := strings.Cut(origin, "://")
-	return ok && host == r.Host
+	return sameOrigin(r, origin) && (strings.HasPrefix(origin, "https:") || !mayBeRebound(r))
 }
 
 // ServeHTTP serves one request. It leads the hot one, a send from no page, past CORS and the router.

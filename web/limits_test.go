@@ -239,6 +239,10 @@ func TestClientAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sockets, err := ForwardedFor("unix", "10.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ remote, forwarded, want string }{
 		{"192.0.2.1:5", "203.0.113.1", "192.0.2.1"}, // no proxy of ours
 		{"10.0.0.1:5", "203.0.113.1", "203.0.113.1"},
@@ -247,18 +251,29 @@ func TestClientAddress(t *testing.T) {
 		{"10.0.0.1:5", "1.1.1.1, 10.9.9.9, 10.8.8.8", "1.1.1.1"},
 		{"10.0.0.1:5", "10.9.9.9", "10.9.9.9"},
 		{"10.0.0.1:5", "1.1.1.1,", "10.0.0.1"},
-		{"10.0.0.1:5", "junk", "junk"},
+		{"10.0.0.1:5", "junk", "10.0.0.1"},
+		{"10.0.0.1:5", "1.1.1.1, unknown", "10.0.0.1"},
+		{"10.0.0.1:5", "203.0.113.5:51334", "203.0.113.5"}, // with its port
+		{"10.0.0.1:5", "1.1.1.1:1, 10.9.9.9:443", "1.1.1.1"},
+		{"10.0.0.1:5", "[2001:db8:1:2:3::4]:51334", "2001:db8:1:2::/64"},
+		{"10.0.0.1:5", "[2001:db8:1:2:3::4]", "2001:db8:1:2::/64"},
 		{"[fd00::1]:5", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"},
 		{"[::ffff:10.0.0.1]:5", "1.1.1.1", "1.1.1.1"},
 		{"[fe80::1%eth0]:5", "1.1.1.1", "fe80::/64"},
-		{"@", "1.1.1.1", "1.1.1.1"}, // a proxy on a unix socket
-		{"@", "1.1.1.1, 10.8.8.8", "1.1.1.1"},
-		{"@", "1.1.1.1, 2.2.2.2", "2.2.2.2"},
-		{"@", "", "@"},
+		{"@", "1.1.1.1", "@"},            // anybody on a unix socket
+		{"unix @", "1.1.1.1", "1.1.1.1"}, // a proxy there
+		{"unix @", "1.1.1.1, 10.8.8.8", "1.1.1.1"},
+		{"unix @", "1.1.1.1, 2.2.2.2", "2.2.2.2"},
+		{"unix @", "", "@"},
+		{"unix 192.0.2.1:5", "203.0.113.1", "192.0.2.1"},
 	} {
 		r := &http.Request{RemoteAddr: tt.remote, Header: http.Header{}}
 		if tt.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", tt.forwarded)
+		}
+		f := f
+		if remote, ok := strings.CutPrefix(tt.remote, "unix "); ok {
+			f, r.RemoteAddr = sockets, remote
 		}
 		if got := f(r); got != tt.want {
 			t.Errorf("%s for %q: %q, want %q", tt.remote, tt.forwarded, got, tt.want)

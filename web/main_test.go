@@ -98,6 +98,9 @@ func serve(t testing.TB, s setup) *site {
 	case "fast":
 		srv.Listener = gb.FastLane(srv.Listener, srv.Config)
 		srv.Start()
+	case "fast, wrapped":
+		srv.Listener = gb.FastLane(wrapping{srv.Listener}, srv.Config)
+		srv.Start()
 	default:
 		srv.Start()
 	}
@@ -190,7 +193,9 @@ func (s *site) try(method, path, body string, headers ...string) (answered, erro
 
 func setHeaders(r *http.Request, headers []string) {
 	for i := 0; i+1 < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
+		if r.Header.Add(headers[i], headers[i+1]); headers[i] == "Host" {
+			r.Host = headers[i+1]
+		}
 	}
 }
 

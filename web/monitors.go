@@ -65,7 +65,7 @@ func (u *upload) post(l *line) (server.Posted, error) {
 	}
 	posted, err := u.h.office.Post(l.to, &l.letter)
 	switch {
-	case isNew && err != nil || remove && err == nil:
+	case (isNew && err != nil || remove && err == nil) && !m.isThere(&w):
 		m.remove(u.client, w)
 	case isNew:
 		m.keep(u.client, w)
@@ -138,14 +138,18 @@ func (m *monitors) tidy() {
 // forgetEnded must be called with mu held.
 func (m *monitors) forgetEnded(c *watchesOf) {
 	for w := range c.all {
-		target := address.Description{Kind: w.kind, Name: w.target}
-		if w.kind == address.Mailbox {
-			copy(target.Mailbox[:], w.target)
-		}
-		if !m.office.Watching(&target, w.ref, w.reply) {
+		if !m.isThere(&w) {
 			delete(c.all, w)
 		}
 	}
+}
+
+func (m *monitors) isThere(w *watched) bool {
+	target := address.Description{Kind: w.kind, Name: w.target}
+	if w.kind == address.Mailbox {
+		copy(target.Mailbox[:], w.target)
+	}
+	return m.office.Watching(&target, w.ref, w.reply)
 }
 
 func (m *monitors) remove(client string, w watched) {

@@ -53,7 +53,9 @@ func TestOperatorsAt(t *testing.T) {
 		{"198.51.100.0/24", "127.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=198.51.100.7;X-Forwarded-Proto=https", true},
 		{"198.51.100.0/24", "127.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=198.51.101.7", false},
 		{"198.51.100.0/24", "127.0.0.0/8 10.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=198.51.100.7, 10.1.1.1", true},
-		{"198.51.100.0/24", "127.0.0.0/8", "@", "X-Forwarded-For=198.51.100.7", true},
+		{"198.51.100.0/24", "127.0.0.0/8", "@", "X-Forwarded-For=198.51.100.7", false},
+		{"198.51.100.0/24", "unix", "@", "X-Forwarded-For=198.51.100.7", true},
+		{"198.51.100.0/24", "unix", "@", "", false},
 
 		// other places, in place of the default
 		{"10.1.0.0/16", "", "10.1.2.3:5", "", true},
@@ -77,10 +79,20 @@ func TestOperatorsAt(t *testing.T) {
 		{"", "", "[::1]:5", "Host=[::1]:8080", true},
 		{"", "", "[::1]:5", "Host=[::1]", true},
 		{"", "", "127.0.0.1:5", "Host=machine", true},
+		{"10.1.0.0/16", "", "10.1.2.3:5", "Host=evil.example", false},
+		{"10.1.0.0/16", "", "10.1.2.3:5", "Host=10.1.0.1:8080", true},
+		{"10.1.0.0/16", "", "10.1.2.3:5", "Host=gb1", true},
+		{"", "127.0.0.0/8", "127.0.0.1:5", "Host=evil.example;X-Forwarded-For=127.0.0.1", false}, // a page can write that
+		{"10.1.0.0/16", "127.0.0.0/8", "127.0.0.1:5", "Host=evil.example;X-Forwarded-For=10.1.2.3", false},
+		{"", "", "@", "Host=evil.example", true}, // no page gets there
+
+		// unless the operator vouches for it
 		{"10.1.0.0/16", "", "10.1.2.3:5", "Host=gb.example", true},
+		{"10.1.0.0/16", "", "10.1.2.3:5", "Host=GB.example.:8080", true},
+		{"10.1.0.0/16", "", "10.2.2.3:5", "Host=gb.example", false},
 		{"", "127.0.0.0/8", "127.0.0.1:5", "Host=gb.example;X-Forwarded-For=127.0.0.1", true},
 	} {
-		operator, err := OperatorsAt(strings.Fields(tt.places), strings.Fields(tt.proxies))
+		operator, err := OperatorsAt(strings.Fields(tt.places), strings.Fields(tt.proxies), "Gb.example:443")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,8 +115,8 @@ func TestOperatorsAt(t *testing.T) {
 	if _, err := OperatorsAt([]string{"unix", "10.0.0.1"}, nil); err == nil {
 		t.Error("an address for a network: nil error")
 	}
-	if _, err := OperatorsAt(nil, []string{"unix"}); err == nil {
-		t.Error("proxies at unix: nil error")
+	if _, err := OperatorsAt(nil, []string{"socket"}); err == nil {
+		t.Error("proxies at socket: nil error")
 	}
 }
 
@@ -132,4 +144,34 @@ func TestOperatorsOnly(t *testing.T) {
 		expectProblem(t, "POST "+path, here.do("POST", path, ""), 405, "method-not-allowed")
 	}
 	expectProblem(t, "below the prefix", here.do("GET", "/_gb/metrics", ""), 404, "not-found")
+}
+
+// TestSameOrigin: somebody on the way can show a page in plain HTTP of any host, also of one that has TLS.
+func TestSameOrigin(t *testing.T) {
+	for _, tt := range []struct {
+		tls    bool
+		origin string
+		want   bool
+	}{
+		{true, "https://gb.example", true},
+		{true, "http://gb.example", false},
+		{true, "https://evil.example", false},
+		{true, "null", false},
+		{true, "gb.example", false},
+		{false, "http://gb.example", true},
+		{false, "https://gb.example", true}, // a proxy has the TLS
+		{false, "ftp://gb.example", false},
+	} {
+		r := &http.Request{Host: "gb.example", Header: http.Header{"Origin": {tt.origin}}}
+		if tt.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		if got := sameOrigin(r, tt.origin); got != tt.want || ofOtherPage(r) == tt.want {
+			t.Errorf("%s, TLS %v: %v, want %v", tt.origin, tt.tls, got, tt.want)
+		}
+		h := &Handler{origins: []string{"https://app.example"}}
+		if got, want := h.allowed(r, tt.origin), tt.want && !strings.HasPrefix(tt.origin, "http:"); got != want {
+			t.Errorf("%s, TLS %v: allowed %v, want %v", tt.origin, tt.tls, got, want)
+		}
+	}
 }

@@ -59,6 +59,12 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
+	leave, err := h.held.enter(r)
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	defer leave()
 	p := &poller{wake: make(chan struct{}, 1), end: make(chan error, 1)}
 	var g address.Grant
 	sub, _, err := h.join(r, &rd, &g, p)

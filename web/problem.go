@@ -100,12 +100,16 @@ func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	if p.Kind == problem.Internal {
 		h.log.Error("request failed", "error", err)
 	}
+	if p.Kind == problem.ShuttingDown {
+		w.Header().Set("Connection", "close")
+	}
+	answer(w, p)
+}
+
+func answer(w http.ResponseWriter, p *problem.Problem) {
 	header := w.Header()
 	if s := p.RetrySeconds(); s > 0 {
 		header.Set("Retry-After", strconv.Itoa(s))
-	}
-	if p.Kind == problem.ShuttingDown {
-		header.Set("Connection", "close")
 	}
 	header.Set("Cache-Control", "no-store")
 	writeJSON(w, p.Kind.Status, problem.MediaType, p)

@@ -23,6 +23,7 @@ func TestTableIsComplete(t *testing.T) {
 		"mailbox.ErrRecord":  "a log that is damaged is told to who starts the server",
 		"mailbox.ErrDamaged": "as above",
 		"mailbox.ErrSealed":  "the server steps back from what it owned",
+		"mailbox.ErrLost":    "is told to servers only",
 		"mailbox.ErrTrimmed": "is told to servers only",
 		"mailbox.ErrNotLast": "is told to servers only",
 	}

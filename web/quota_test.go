@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,9 +98,138 @@ func TestStreamsPerClient(t *testing.T) {
 	})
 }
 
+// TestStreamsAtOnce: of streams that begin at the same time, those above the limit open no mailbox.
+func TestStreamsAtOnce(t *testing.T) {
+	s := serve(t, setup{web: Options{StreamsPerClient: 2, ClientAddress: byHeader}})
+	var starting sync.WaitGroup
+	for range 16 {
+		starting.Go(func() { s.tryStream("/_gb/mailbox?new", "Client", "a") })
+	}
+	starting.Wait()
+	if n := metric(t, s, "genbrowser_mailboxes"); n != "2" {
+		t.Errorf("%s mailboxes, want 2", n)
+	}
+	closed := s.open()
+	s.do("DELETE", "/_gb/mailbox", "", "Authorization", "Bearer "+closed.Key)
+	for range 2 {
+		_, a := s.tryStream("/_gb/mailbox", "Client", "b", "Authorization", "Bearer "+closed.Key)
+		expectProblem(t, "a stream of no mailbox", a, 410, "closed")
+	}
+	for range 2 { // what did not begin has no place
+		s.stream("/_gb/mailbox?new", "Client", "b").init()
+	}
+}
+
+// TestHeldPerClient: an upload, a call and a long-poll that wait are all that a client may have that may have three.
+func TestHeldPerClient(t *testing.T) {
+	s := serve(t, setup{web: Options{HeldPerClient: 3, ClientAddress: byHeader}})
+	box := s.open()
+	key := "Bearer " + box.Key
+	pipe, upload := io.Pipe()
+	held := []*http.Request{
+		httptest.NewRequest("POST", s.srv.URL+"/_gb/send", pipe),
+		httptest.NewRequest("POST", s.srv.URL+"/_gb/call/"+s.open().Address, strings.NewReader("1")),
+		httptest.NewRequest("GET", s.srv.URL+"/_gb/mailbox?wait=20s", nil),
+	}
+	within, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	for i, headers := range [][]string{{"Content-Type", "application/x-ndjson"}, {"Content-Type", "application/json"}, {"Accept", "application/json", "Authorization", key}} {
+		r := held[i].WithContext(within)
+		r.RequestURI = ""
+		setHeaders(r, append(headers, "Client", "a"))
+		waiting.Go(func() {
+			if resp, err := s.srv.Client().Do(r); err == nil {
+				if text, err := io.ReadAll(resp.Body); err == nil && within.Err() == nil {
+					t.Errorf("%s: %d %s", r.URL, resp.StatusCode, text)
+				}
+				resp.Body.Close()
+			} else if within.Err() == nil {
+				t.Errorf("%s: %v", r.URL, err)
+			}
+		})
+	}
+	waiting.Go(func() { io.WriteString(upload, "\n") }) // net/http's client waits for the first byte
+	places := func() int {
+		s.gb.held.mu.Lock()
+		defer s.gb.held.mu.Unlock()
+		return s.gb.held.of["a"]
+	}
+	until(t, "all wait", func() bool { return places() == 3 })
+	for what, a := range map[string]answered{
+		"an upload":   s.do("POST", "/_gb/send", "", "Content-Type", "application/x-ndjson", "Client", "a"),
+		"a call":      s.do("POST", "/_gb/call/"+box.Address, "1", "Client", "a"),
+		"a long-poll": s.do("GET", "/_gb/mailbox?wait=0", "", "Accept", "application/json", "Authorization", key, "Client", "a"),
+	} {
+		expectProblem(t, what, a, 429, "too-many-requests")
+		if a.header.Get("Retry-After") != "1" || !strings.Contains(a.body, "at most 3") {
+			t.Errorf("%s: Retry-After %q, %s", what, a.header.Get("Retry-After"), a.body)
+		}
+	}
+	if a := s.do("POST", "/_gb/send", "\n", "Content-Type", "application/x-ndjson", "Client", "b"); a.status != 200 {
+		t.Errorf("an upload of another client: %d %s", a.status, a.body)
+	}
+	cancel()
+	upload.Close()
+	waiting.Wait()
+	until(t, "all places are free", func() bool { return places() == 0 })
+	if a := s.do("POST", "/_gb/send", "\n", "Content-Type", "application/x-ndjson", "Client", "a"); a.status != 200 {
+		t.Errorf("an upload once there is room: %d %s", a.status, a.body)
+	}
+}
+
+// TestQuotaOfNobody: who has no name is limited as well, all of them together.
+func TestQuotaOfNobody(t *testing.T) {
+	s := serve(t, setup{web: Options{SendRate: 0.001, SendBurst: 1, ClientAddress: byHeader}})
+	line := fmt.Sprintf(`{"to":%q,"body":1}`+"\n", s.open().Address)
+	many := s.do("POST", "/_gb/send", line+line, "Content-Type", "application/x-ndjson")
+	answers := strings.Split(strings.TrimSpace(many.body), "\n")
+	if got := summary(t, answers[0]) + ", " + summary(t, answers[1]); got != "202, 429 too-many-messages" {
+		t.Errorf("two lines: %s", got)
+	}
+}
+
+// TestHalfALink: what takes back a monitor does not take back half a link, which would count for nobody.
+func TestHalfALink(t *testing.T) {
+	s := serve(t, setup{web: Options{MonitorsPerClient: 1, ClientAddress: byHeader}})
+	a, b := s.open(), s.open()
+	line := func(kind, ref string) string {
+		text := fmt.Sprintf(`{"to":%q,"kind":%q,"ref":%q,"reply":%q,"body":null}`, b.Address, kind, ref, replyAddress(t, a, ref))
+		return summary(t, strings.TrimSpace(s.do("POST", "/_gb/send", text, "Content-Type", "application/x-ndjson", "Client", "a").body))
+	}
+	for _, step := range [][3]string{
+		{"link", "1", "202"}, {"demonitor", "1", "202"}, {"link", "2", "429 too-many-monitors"},
+		{"unlink", "1", "202"}, {"link", "2", "202"},
+	} {
+		if got := line(step[0], step[1]); got != step[2] {
+			t.Errorf("%s %s: %s, want %s", step[0], step[1], got, step[2])
+		}
+	}
+}
+
+// TestTakeoverAtTheLimit: who may have no more streams ends nobody else's, and can come back to its own.
+func TestTakeoverAtTheLimit(t *testing.T) {
+	s := serve(t, setup{web: Options{StreamsPerClient: 2, ClientAddress: byHeader}})
+	theirs := s.stream("/_gb/mailbox?new", "Client", "b")
+	box := theirs.init()
+	mine := s.stream("/_gb/mailbox?new", "Client", "a").init()
+	s.stream("/_gb/mailbox?new", "Client", "a").init()
+	_, a := s.tryStream("/_gb/mailbox", "Client", "a", "Authorization", "Bearer "+box.Key)
+	expectProblem(t, "another's mailbox", a, 429, "too-many-streams")
+	if a := s.send(box.Address, `"still here"`); a.status != 202 {
+		t.Fatal(a)
+	}
+	if ev, err := theirs.read(); err != nil || ev.name != "" {
+		t.Errorf("the other's stream: %+v, %v; want the message", ev, err)
+	}
+	for range 3 {
+		s.stream("/_gb/mailbox", "Client", "a", "Authorization", "Bearer "+mine.Key).init()
+		until(t, "the stream before is gone", func() bool { return metric(t, s, "genbrowser_streams") == "3" })
+	}
+}
+
 func TestQuotaOptions(t *testing.T) {
 	s := serve(t, setup{})
-	for _, o := range []Options{{SendRate: -1}, {SendBurst: -1}, {SendBytes: -1}, {SendBytesBurst: -1}, {StreamsPerClient: -1}, {MailboxesPerClient: -1}, {MonitorsPerClient: -1}} {
+	for _, o := range []Options{{SendRate: -1}, {SendBurst: -1}, {SendBytes: -1}, {SendBytesBurst: -1}, {StreamsPerClient: -1}, {HeldPerClient: -1}, {MailboxesPerClient: -1}, {MonitorsPerClient: -1}} {
 		o.Server = s.office
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v is taken", o)

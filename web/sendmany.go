@@ -28,24 +28,22 @@ const (
 // sendMany takes a message a line and answers each with a line, in order and as they come, for as long as the
 // sender keeps the request open.
 func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
-	if typ := r.Header.Get("Content-Type"); !ndjsonType(typ) {
-		h.refuse(w, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/x-ndjson"})
-		return
-	}
 	rc := http.NewResponseController(w)
-	if h.office.ShuttingDown() {
+	leave, err := h.mayUpload(r)
+	if err != nil {
 		rc.SetReadDeadline(time.Now()) // or net/http would wait for more of the body before it answers
-		h.refuse(w, server.ErrShuttingDown)
+		h.refuse(w, err)
 		return
 	}
-	rc.EnableFullDuplex() // HTTP/2 needs no asking
-	rc.SetReadDeadline(time.Time{})
+	defer leave()
+	rc.EnableFullDuplex()            // HTTP/2 needs no asking
 	rc.SetWriteDeadline(time.Time{}) // HTTP/2 would end what is idle; each write has its own
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
 	endless, grace := r.ContentLength < 0, bodyGrace
 	if endless {
+		rc.SetReadDeadline(time.Time{})
 		grace = 0
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // or what a shutdown leaves unread would be taken for a request
@@ -66,15 +64,26 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 
 	u := uploads.Get().(*upload)
 	defer u.release()
-	u.h, u.body, u.sender = h, r.Body, senderOf(r)
+	u.h, u.body, u.sender, u.rc = h, r.Body, senderOf(r), rc
 	u.answers.begin(h, w, rc)
-	if h.messages != nil || h.bytes != nil || h.monitors != nil {
+	if u.counted = h.messages != nil || h.bytes != nil || h.monitors != nil; u.counted {
 		u.client = h.address(r)
 	}
 	u.endless, u.maxLine = endless, h.office.Limits().Body+lineOverhead
 	if err := u.run(); err != nil && !endless {
 		panic(http.ErrAbortHandler) // for the same reason: net/http would go on with this connection
 	}
+}
+
+// mayUpload returns what to call when the upload is over, or why there is none.
+func (h *Handler) mayUpload(r *http.Request) (leave func(), err error) {
+	if typ := r.Header.Get("Content-Type"); !ndjsonType(typ) {
+		return nil, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/x-ndjson"}
+	}
+	if h.office.ShuttingDown() {
+		return nil, server.ErrShuttingDown
+	}
+	return h.held.enter(r)
 }
 
 func ndjsonType(typ string) bool {
@@ -92,8 +101,12 @@ type upload struct {
 	body    io.Reader
 	endless bool // the sender said no length: it may wait for an answer before it sends more
 	maxLine int
-	client  string // its address, where there are quotas
+	counted bool   // there are quotas
+	client  string // then, its address
 	sender  *server.Sender
+
+	rc        *http.ResponseController
+	readUntil time.Time // the deadline of a body of known length
 
 	in      []byte          // read, and not yet taken for a line
 	next    line            // the one at hand; here, so that it is not allocated for each
@@ -112,6 +125,9 @@ type taken struct {
 	posted server.Posted
 	err    error
 }
+
+// maxTaken is how many lines are taken together at most; what is kept for more would stay with the request.
+const maxTaken = 512
 
 // maxAwake is how many readers are woken together at most; more would keep the first ones waiting.
 const maxAwake = 64
@@ -157,9 +173,24 @@ func (u *upload) read() error {
 	if len(u.in) == cap(u.in) {
 		u.in = slices.Grow(u.in, len(u.in))
 	}
+	u.patience()
 	n, err := u.body.Read(u.in[len(u.in):cap(u.in)])
 	u.in = u.in[:len(u.in)+n]
 	return err
+}
+
+// patience has a body of known length go on. One that is endless may pause as long as it likes, and one that pauses would
+// keep its connection for ever.
+func (u *upload) patience() {
+	now := time.Now()
+	if u.endless || u.h.ctx.Err() != nil || !soon(u.readUntil, u.h.slow, now) {
+		return
+	}
+	u.readUntil = now.Add(u.h.slow)
+	u.rc.SetReadDeadline(u.readUntil)
+	if u.h.ctx.Err() != nil { // what a shutdown had set just now is no more
+		u.rc.SetReadDeadline(now.Add(bodyGrace))
+	}
 }
 
 // lines takes the complete lines of in, and leaves the beginning of the next one.
@@ -176,6 +207,9 @@ func (u *upload) lines() {
 			u.line(line)
 		}
 		at += end + 1
+		if len(u.taken) >= maxTaken {
+			u.settle()
+		}
 	}
 	u.in = append(u.in[:0], u.in[at:]...)
 	if len(u.in) > u.maxLine { // its end is not worth keeping
@@ -206,7 +240,7 @@ func (u *upload) line(line []byte) {
 	l := &u.next
 	err := parseLine(l, line)
 	var posted server.Posted
-	if err == nil && u.client != "" {
+	if err == nil && u.counted {
 		err = u.h.maySend(u.client, len(l.letter.Body))
 	}
 	if err == nil {

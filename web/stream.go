@@ -59,22 +59,27 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &stream{h: h, client: h.address(r), since: time.Now().UnixNano()}
-	if rd.key == "" { // or nobody would know the key of the mailbox that was opened
-		if err := h.streams.full(s.client); err != nil {
+	var g address.Grant
+	if rd.key != "" {
+		if err := h.office.Verify(&g, rd.key); err != nil {
 			h.refuse(w, err)
 			return
 		}
+		s.mailbox = g.Mailbox()
 	}
-	var g address.Grant
+	if err := h.streams.reserve(s); err != nil {
+		h.refuse(w, err)
+		return
+	}
 	sub, o, err := h.join(r, &rd, &g, s)
 	if err != nil {
+		h.streams.release(s)
 		h.refuse(w, err)
 		return
 	}
 	if expires, ends := g.Expires(); ends {
 		s.expires = expires.Unix()
 	}
-	s.mailbox = g.Mailbox()
 	if rd.selfIDs {
 		s.idPrefix = rd.key + "."
 	}
@@ -89,7 +94,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
-	if err := h.streams.add(s); err != nil {
+	if err := h.streams.add(s, g.Mailbox()); err != nil {
 		sub.Close()
 		h.refuse(w, err)
 		return

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
@@ -19,42 +21,71 @@ type streams struct {
 
 	mu    sync.Mutex
 	all   map[*stream]struct{}
-	of    map[string]int // where they are limited: how many, by client address
-	empty chan struct{}  // made by finish, closed when there is none
+	of    map[string]map[*stream]struct{} // where they are limited: by client address
+	empty chan struct{}                   // made by finish, closed when there is none
 }
 
 func (s *streams) init(perClient int) {
-	s.perClient, s.of = perClient, make(map[string]int)
+	s.perClient, s.of = perClient, make(map[string]map[*stream]struct{})
 	s.all = make(map[*stream]struct{})
 }
 
-// add returns why the stream may not begin.
-func (s *streams) add(st *stream) error {
+// reserve takes a stream's place among those of its client, or returns why there is none. It is added, or released, later:
+// who learns that there is no place for it should not have opened a mailbox for it, nor ended another's stream.
+func (s *streams) reserve(st *stream) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.full(st.client, st.mailbox); err != nil || s.perClient == 0 {
+		return err
+	}
+	if s.of[st.client] == nil {
+		s.of[st.client] = make(map[*stream]struct{})
+	}
+	s.of[st.client][st] = struct{}{}
+	return nil
+}
+
+// release gives the place back of a stream that did not begin.
+func (s *streams) release(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseLocked(st)
+}
+
+func (s *streams) releaseLocked(st *stream) {
+	delete(s.of[st.client], st)
+	if len(s.of[st.client]) == 0 {
+		delete(s.of, st.client)
+	}
+}
+
+// add lets a stream begin that has its place, unless the server ends.
+func (s *streams) add(st *stream, mailbox uuid.UUID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.empty != nil {
+		s.releaseLocked(st)
 		return server.ErrShuttingDown
 	}
-	if err := s.fullLocked(st.client); err != nil {
-		return err
-	}
-	if s.perClient > 0 {
-		s.of[st.client]++
-	}
+	st.mailbox = mailbox
 	s.all[st] = struct{}{}
 	return nil
 }
 
-// full returns why a client may have no more streams; nil if it may.
-func (s *streams) full(client string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fullLocked(client)
-}
-
-func (s *streams) fullLocked(client string) error {
-	if s.perClient == 0 || s.of[client] < s.perClient {
+// full returns why a client may have no stream of that mailbox as well, which is zero for one that is not open yet; nil if it
+// may. mu is held.
+func (s *streams) full(client string, mailbox uuid.UUID) error {
+	if s.perClient == 0 || len(s.of[client]) < s.perClient {
 		return nil
+	}
+	same := 0
+	for st := range s.of[client] {
+		if st.mailbox == mailbox {
+			same++
+		}
+	}
+	if same == 1 && mailbox != uuid.Nil {
+		return nil // it takes the place of that one, which may take a while to end; once
 	}
 	return &problem.Problem{Kind: problem.TooManyStreams, Detail: fmt.Sprintf("at most %d", s.perClient), RetryAfter: 5 * time.Second}
 }
@@ -69,11 +100,7 @@ func (s *streams) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, st)
-	if s.perClient > 0 {
-		if s.of[st.client]--; s.of[st.client] == 0 {
-			delete(s.of, st.client)
-		}
-	}
+	s.releaseLocked(st)
 	if s.empty != nil && len(s.all) == 0 {
 		close(s.empty)
 	}

@@ -84,6 +84,7 @@ var (
 	Full              = kind(429, "full", "The mailbox or queue is full")
 	TooManyMessages   = kind(429, "too-many-messages", "Too many messages or bytes sent from this client address")
 	TooManyStreams    = kind(429, "too-many-streams", "Too many streams of this client address")
+	TooManyRequests   = kind(429, "too-many-requests", "Too many requests that this client address holds open")
 	TooManyOpens      = kind(429, "too-many-opens", "Too many mailboxes opened from this client address")
 	TooManyMailboxes  = kind(429, "too-many-mailboxes", "Too many mailboxes of this client address")
 	TooManyMonitors   = kind(429, "too-many-monitors", "Too many monitors and links of this client address")
