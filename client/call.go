@@ -11,6 +11,9 @@ import (
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
+// longestTTL is what a server lets a message have, unless its operator says otherwise.
+const longestTTL = 7 * 24 * time.Hour
+
 // Call sends body, which is marshalled to JSON, to a mailbox or process that answers calls, waits for the reply, and
 // unmarshals it into result, unless that is nil. It waits until ctx's deadline or, if that has none, for
 // DialOptions.CallTimeout; a connection that breaks meanwhile does no harm, unless DialOptions.FailFast is set.
@@ -33,7 +36,7 @@ func (p *Peer) Call(ctx context.Context, to address.Address, body, result any) e
 		return err
 	}
 	defer p.forget(ref)
-	left := time.Until(deadline) + time.Second
+	left := min(time.Until(deadline), longestTTL-time.Second) + time.Second
 	l, err := p.up.post(Outgoing{To: to, Body: body, Kind: "call", Ref: ref, Reply: reply, TTL: max(left, time.Second), late: true})
 	if err != nil {
 		return err

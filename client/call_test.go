@@ -98,6 +98,13 @@ func TestACallOvertakesAnother(t *testing.T) {
 	}
 }
 
+// panics is a reply or an error that can't be written.
+type panics struct{}
+
+func (panics) MarshalJSON() ([]byte, error) { panic("secret") }
+
+func (panics) Error() string { panic("secret") }
+
 func TestFailuresOfCalls(t *testing.T) {
 	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Body: 1000}}})
 	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
@@ -107,6 +114,9 @@ func TestFailuresOfCalls(t *testing.T) {
 		"problem": func() (any, error) { return nil, &problem.Problem{Kind: problem.NotFound, Detail: "of ours"} },
 		"panic":   func() (any, error) { panic("secret") },
 		"func":    func() (any, error) { return func() {}, nil },
+		"json":    func() (any, error) { return panics{}, nil },
+		"no kind": func() (any, error) { return nil, &problem.Problem{Detail: "secret"} },
+		"text":    func() (any, error) { return nil, panics{} },
 		"long":    func() (any, error) { return strings.Repeat("x", 2000), nil },
 		"longer":  func() (any, error) { return strings.Repeat("x", 100_000), nil }, // than a line may be
 	}
@@ -126,6 +136,9 @@ func TestFailuresOfCalls(t *testing.T) {
 		"problem": {problem.NotFound, "of ours"},
 		"panic":   {problem.CallFailed, "the handler panicked"},
 		"func":    {problem.CallFailed, "can't be marshalled"},
+		"json":    {problem.CallFailed, "the handler panicked"},
+		"no kind": {problem.CallFailed, "the handler panicked"},
+		"text":    {problem.CallFailed, "the handler panicked"},
 		"long":    {problem.CallFailed, "the reply is too large"},
 		"longer":  {problem.CallFailed, "the reply is too large"},
 	} {
@@ -204,6 +217,18 @@ func TestReplyByHand(t *testing.T) {
 	}
 	if err := b.Reply(limit(t), receive(t, b), 1); err == nil || !strings.Contains(err.Error(), "only a message of kind call") {
 		t.Errorf("Reply to a message = %v", err)
+	}
+}
+
+// A call may wait for longer than the server lets a message live.
+func TestCallWithMuchTime(t *testing.T) {
+	s := start(t, siteOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	serve(t, b, service{})
+	for _, deadline := range []time.Time{time.Now().AddDate(0, 0, 7), time.Now().AddDate(0, 0, 8), time.Now().AddDate(300, 0, 0)} {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		context.AfterFunc(limit(t), cancel)
+		wantError(t, a.Call(ctx, b.Address(), 1, nil), nil)
 	}
 }
 

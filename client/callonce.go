@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"time"
 
@@ -38,6 +39,9 @@ func (c *Client) Call(ctx context.Context, to address.Address, body, result any)
 		return err
 	}
 	defer resp.Body.Close()
+	if typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); resp.StatusCode != http.StatusOK || typ != "application/json" {
+		return stranger(resp)
+	}
 	reply, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return fmt.Errorf("client: call: %w", err)

@@ -195,6 +195,49 @@ func TestCloseSendsCasts(t *testing.T) {
 	}
 }
 
+// That a connection broke while nothing had to be sent says nothing of the next one.
+func TestCloseAfterAnIdleBreak(t *testing.T) {
+	for name, before := range map[string]func(s *uplinkScript){
+		"answered": func(s *uplinkScript) {
+			wantError(t, s.Send(s.ctx, s.to, "before"), nil)
+			s.gate <- true
+		},
+		"given up": func(s *uplinkScript) {
+			ctx, cancel := context.WithCancel(s.ctx)
+			sent := s.send(ctx, "before")[0]
+			cancel()
+			wantError(t, <-sent, client.ErrUnanswered)
+			s.gate <- true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve := func(s *uplinkScript, n int, u *upload) {
+				for l, ok := u.next(); ok; l, ok = u.next() {
+					s.note(n, l)
+					if n > 1 || name == "answered" {
+						u.answer(l.ID, accepted)
+					}
+					if n == 1 {
+						<-s.gate
+						return
+					}
+				}
+			}
+			var told losses
+			playUplink(t, client.DialOptions{OnLost: told.lost}, serve, func(s *uplinkScript) {
+				before(s)
+				<-time.After(time.Second) // by then the break is noticed
+				wantError(t, s.Cast(s.ctx, s.to, "after"), nil)
+				wantError(t, s.Close(s.ctx), nil)
+				s.wantCame("1 before", "2 after")
+				if told.count() != 0 {
+					t.Errorf("lost %v: %v", told.all, told.err)
+				}
+			})
+		})
+	}
+}
+
 // Close does not wait for a server that is not there, nor longer than it may.
 func TestCloseOfWhatCannotBeSent(t *testing.T) {
 	for name, test := range map[string]struct {

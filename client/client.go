@@ -23,7 +23,7 @@ import (
 // Options configure a [Client]. The zero value will do.
 type Options struct {
 	Prefix string       // of the server's routes; "/_gb"
-	HTTP   *http.Client // http.DefaultClient; its Timeout must be 0, for streams last
+	HTTP   *http.Client // one that follows no redirects; its Timeout must be 0, for streams last
 	// TLS is for https endpoints: whom to trust, and the certificate to show to mtls listeners; the system's roots, and
 	// none. Not with HTTP, whose transport has its own.
 	TLS *tls.Config
@@ -119,9 +119,14 @@ func (c *Client) done(ctx context.Context, method, path string, key address.Key,
 	}
 	resp.Body.Close()
 	if resp.StatusCode != status {
-		return fmt.Errorf("client: somebody answers in the server's place: %s", resp.Status)
+		return stranger(resp)
 	}
 	return nil
+}
+
+// stranger is the error of a success that is not the server's.
+func stranger(resp *http.Response) error {
+	return fmt.Errorf("client: somebody answers in the server's place: %s %s", resp.Status, resp.Header.Get("Content-Type"))
 }
 
 // do makes a request whose success is any 2xx; another answer is its problem. A body is JSON, nil is none. The
@@ -138,6 +143,18 @@ func (c *Client) do(ctx context.Context, method, path string, key address.Key, b
 		req.Header.Set("Authorization", "Bearer "+key.Reveal())
 	}
 	resp, err := c.http.Do(req)
+	for tries := 1; err != nil && errors.Is(err, context.Canceled) && ctx.Err() == nil; tries++ {
+		// net/http may end a request for another one's context, which had the connection just before
+		if method == http.MethodPost || tries > 3 {
+			return nil, fmt.Errorf("client: %w", io.ErrUnexpectedEOF)
+		}
+		if req.GetBody != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, fmt.Errorf("client: %w", err)
+			}
+		}
+		resp, err = c.http.Do(req)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", withoutURL(err))
 	}

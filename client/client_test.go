@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,6 +151,54 @@ func TestErrorsTellNoAddress(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), text[len(text)-20:]) || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("%s to a server that is not there = %v", name, err)
 		}
+	}
+}
+
+// cancelling fails some requests as net/http does when a connection was another request's, whose context ended.
+type cancelling struct{ left atomic.Int32 }
+
+func (c *cancelling) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.left.Add(-1) >= 0 {
+		return nil, context.Canceled
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// TestContextsOfOthers: no request ends for a context that is not its own.
+func TestContextsOfOthers(t *testing.T) {
+	s := start(t, siteOptions{})
+	defer http.DefaultClient.CloseIdleConnections()
+	var transport cancelling
+	c := connect(t, s.URL, client.Options{HTTP: &http.Client{Transport: &transport}})
+	box := open(t, c)
+	transport.left.Store(1)
+	if err := c.Send(limit(t), box.Address(), 1); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("Send, which can't be repeated: %v, want a broken connection", err)
+	}
+	transport.left.Store(3)
+	wantError(t, box.Close(limit(t)), nil)
+	transport.left.Store(1 << 20)
+	if err := box.Close(limit(t)); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("Close, again and again: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantError(t, box.Close(ended), context.Canceled)
+}
+
+// TestNoRedirect holds that what is sent, and the key that is sent with it, stays where it was sent.
+func TestNoRedirect(t *testing.T) {
+	s := start(t, siteOptions{})
+	to := open(t, connect(t, s.URL, client.Options{})).Address()
+	elsewhere := httptest.NewServer(http.RedirectHandler(s.URL+"/_gb/send/"+to.String(), http.StatusTemporaryRedirect))
+	defer elsewhere.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	c, err := client.New(elsewhere.URL, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = c.Send(limit(t), to, 1); err == nil || !strings.Contains(err.Error(), "307") {
+		t.Errorf("a message that is sent elsewhere: %v, want 307", err)
 	}
 }
 

@@ -135,7 +135,7 @@ func (d *discovery) asking() *http.Client {
 	if d.endpoint.scheme != "http" || d.options.HTTP != nil {
 		return d.httpFor(d.endpoint)
 	}
-	return &http.Client{Transport: http.DefaultTransport, CheckRedirect: noRedirect}
+	return direct
 }
 
 // look makes offers of the endpoint and of what is listed.

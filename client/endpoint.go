@@ -92,8 +92,11 @@ func (o *Options) httpFor(e endpoint) (*http.Client, error) {
 	case o.TLS != nil:
 		return overTLS(o.TLS), nil
 	}
-	return http.DefaultClient, nil
+	return direct, nil
 }
+
+// direct shares its connections with the program's other clients.
+var direct = &http.Client{CheckRedirect: noRedirect}
 
 // overSocket makes every request to a unix socket.
 func overSocket(path string) *http.Client {

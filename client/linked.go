@@ -9,8 +9,9 @@ import (
 
 // link is one that this peer asked for.
 type link struct {
-	ref   string
-	reply address.Address
+	ref     string
+	reply   address.Address
+	leaving bool // an Unlink began: until one is done, nobody knows whether the link is still there
 }
 
 // Link ties this peer to a mailbox or process: when one ends, the other gets a message of kind exited. Here it comes
@@ -27,11 +28,11 @@ func (p *Peer) Link(ctx context.Context, to address.Address) error {
 		p.mu.Unlock()
 		return p.ended("link")
 	}
-	if _, linked := p.links[to]; linked {
+	if l, linked := p.links[to]; linked && !l.leaving {
 		p.mu.Unlock()
 		return nil
 	}
-	l := link{ref, reply}
+	l := link{ref: ref, reply: reply}
 	p.links[to] = l
 	p.mu.Unlock()
 	if err := p.up.send(ctx, l.ask("link", to)); err != nil {
@@ -45,16 +46,22 @@ func (l *link) ask(kind string, to address.Address) Outgoing {
 	return Outgoing{To: to, Kind: kind, Ref: l.ref, Reply: l.reply}
 }
 
-// Unlink takes a link back, in both directions. If there is none, it does nothing.
+// Unlink takes a link back, in both directions. If there is none, it does nothing. One that failed can be repeated.
 func (p *Peer) Unlink(ctx context.Context, to address.Address) error {
 	p.mu.Lock()
 	l, linked := p.links[to]
-	delete(p.links, to)
-	p.mu.Unlock()
 	if !linked {
+		p.mu.Unlock()
 		return nil
 	}
-	return notGone(p.up.send(ctx, l.ask("unlink", to)))
+	l.leaving = true
+	p.links[to] = l
+	p.mu.Unlock()
+	err := notGone(p.up.send(ctx, l.ask("unlink", to)))
+	if err == nil {
+		p.unlinked(l.ref)
+	}
+	return err
 }
 
 // unlinked forgets the link with a ref.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -45,6 +46,8 @@ type Monitor struct {
 	mu     sync.Mutex
 	over   bool
 	states chan string // has room for one
+
+	asked atomic.Bool // it is to be taken back, and nobody said that it is
 }
 
 // MonitorOptions say what a monitor of a mailbox tells beside its end. A process has neither.
@@ -139,13 +142,21 @@ func (m *Monitor) Wait(ctx context.Context) (Down, error) {
 	}
 }
 
-// Stop takes the monitor back; once it returns, nothing comes to C any more. That the end came before is no error.
+// Stop takes the monitor back; once it returns, nothing comes to C any more. That the end came before is no error. After an
+// error the server may still have the monitor, and Stop can be called again.
 func (m *Monitor) Stop(ctx context.Context) error {
-	if m.peer.unmonitor(m.ref) == nil {
+	if m.peer.unmonitor(m.ref) != nil {
+		m.end(errStopped)
+		m.asked.Store(true)
+	}
+	if !m.asked.Load() {
 		return nil
 	}
-	m.end(errStopped)
-	return notGone(m.peer.up.send(ctx, m.ask("demonitor")))
+	err := notGone(m.peer.up.send(ctx, m.ask("demonitor")))
+	if err == nil {
+		m.asked.Store(false)
+	}
+	return err
 }
 
 // notGone leaves out that there is nothing to be taken back from any more.

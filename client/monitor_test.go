@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/genbrowser/genbrowser/client"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
+	"github.com/genbrowser/genbrowser/web"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
@@ -172,6 +175,38 @@ func TestUnlink(t *testing.T) {
 	wantProblem(t, a.Link(limit(t), sendOnly), problem.MissingRight, "link")
 }
 
+// A link that could not be taken back can be again, and another made in its place.
+func TestUnlinkThatFails(t *testing.T) {
+	var kinds []string
+	serve := func(s *uplinkScript, _ int, u *upload) {
+		for l, ok := u.next(); ok; l, ok = u.next() {
+			if kinds = append(kinds, l.Kind); l.Kind == "unlink" {
+				<-time.After(2 * time.Second)
+			}
+			u.answer(l.ID, accepted)
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		link := func() { wantError(t, s.Link(s.ctx, s.to), nil) }
+		fail := func() {
+			ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+			defer cancel()
+			wantError(t, s.Unlink(ctx, s.to), client.ErrUnanswered)
+		}
+		link()
+		fail()
+		for range 2 {
+			wantError(t, s.Unlink(s.ctx, s.to), nil)
+		}
+		link()
+		fail()
+		link()
+		if got, want := strings.Join(kinds, " "), "link unlink unlink link unlink link"; got != want {
+			t.Errorf("the server is asked to %s, want %s", got, want)
+		}
+	})
+}
+
 // A service ends with what it is linked with, unless it is an Exiter.
 func TestServeAndLinks(t *testing.T) {
 	s := start(t, siteOptions{})
@@ -276,6 +311,31 @@ func TestClientCall(t *testing.T) {
 	wantError(t, c.Call(ctx, a.Address(), 2, nil), problem.CallTimeout)
 }
 
+// A page to log in at is no reply.
+func TestClientCallOfAStranger(t *testing.T) {
+	to, err := ring(t).Process("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		answer func(*http.Request) (*http.Response, error)
+		want   string // in the error's text
+	}{
+		"a page":         {answer(200, "Content-Type: text/html; charset=utf-8", "<html>"), "text/html"},
+		"nothing":        {answer(200, "", ""), "somebody answers in the server's place"},
+		"another status": {answer(202, "Content-Type: application/json", "1"), "somebody answers in the server's place"},
+		"a reply":        {answer(200, "Content-Type: application/json", "1"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := awkward(t, test.answer)
+			err := c.Call(limit(t), to, 1, nil)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Call = %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
 // A monitor tells whether the mailbox has a reader, and is over when it has had none for too long.
 func TestMonitorStates(t *testing.T) {
 	s := start(t, siteOptions{})
@@ -325,5 +385,23 @@ func wantState(t testing.TB, m *client.Monitor, want string) {
 		}
 	case <-limit(t).Done():
 		t.Errorf("no state, want %q", want)
+	}
+}
+
+// TestStopAgain: what could not be taken back can be later.
+func TestStopAgain(t *testing.T) {
+	s := start(t, siteOptions{web: web.Options{MonitorsPerClient: 1}})
+	p := dial(t, s.URL, client.DialOptions{})
+	to := open(t, connect(t, s.URL, client.Options{})).Address()
+	m, err := p.Monitor(limit(t), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantError(t, m.Stop(late), context.Canceled)
+	wantError(t, m.Stop(limit(t)), nil)
+	if _, err = p.Monitor(limit(t), to); err != nil {
+		t.Errorf("another monitor, of one that may be: %v", err)
 	}
 }

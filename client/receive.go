@@ -71,10 +71,15 @@ func (p *Peer) take() (item, bool) {
 }
 
 // Messages yields what Receive returns, until the loop is left. It ends without an error when the peer is closed
-// by its own program; otherwise the last thing that is yielded is the error that ended it.
+// by its own program; otherwise the last thing that is yielded is the error that ended it. Once ctx ended it takes no
+// more, whatever waits.
 func (p *Peer) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
+			if err := ctx.Err(); err != nil {
+				yield(Message{}, err)
+				return
+			}
 			m, err := p.Receive(ctx)
 			var gap *GapError
 			end := err != nil && !errors.As(err, &gap)

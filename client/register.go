@@ -139,7 +139,7 @@ func (p *Peer) renewOnce() (failed error) {
 	p.mu.Unlock()
 	for name, to := range names {
 		ctx, cancel := context.WithTimeout(p.life, renewPatience)
-		err := p.putName(ctx, name, to)
+		err := passing(p.putName(ctx, name, to))
 		cancel()
 		switch {
 		case err == nil:

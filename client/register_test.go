@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -110,6 +111,31 @@ func TestNamesHeal(t *testing.T) {
 	}
 	a.Close(limit(t))
 	s.stop(t)
+}
+
+// What somebody says in the server's place takes no name away.
+func TestNamesOutliveStrangers(t *testing.T) {
+	s := start(t, siteOptions{web: underShop})
+	var puts atomic.Int32
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && puts.Add(1) == 2 {
+			http.NotFound(w, r)
+			return
+		}
+		s.gb.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	changes, onStatus := statuses()
+	a := dial(t, front.URL, client.DialOptions{OnStatus: onStatus, Options: client.Options{MaxPause: 10 * time.Millisecond}})
+	await(t, changes, client.Open)
+	wantError(t, a.Register(limit(t), "shop/a"), nil)
+	key, err := address.Inspect(a.Key().Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, s.office.Disconnect(key.Mailbox, time.Millisecond), nil)
+	until(t, func() bool { return puts.Load() == 3 })
+	wantName(t, a, "shop/a", a.Address())
 }
 
 // lines is a log's text.

@@ -45,7 +45,7 @@ type Exiter interface {
 //
 // Messages are handled in the order in which they came, each after the casts before it; but calls run side by side, up
 // to DialOptions.Calls at a time. A handler that panics fails its own message. The context of handlers ends with ctx
-// and with the peer.
+// and with the peer; what they return once ctx ended is still sent, and what waits stays for who serves next.
 func (p *Peer) Serve(ctx context.Context, s Service) error {
 	ctx, cancel := context.WithCancel(ctx)
 	v := &serving{peer: p, service: s, room: make(chan struct{}, p.calls)}
@@ -98,11 +98,15 @@ func (v *serving) message(ctx context.Context, m Message) *ExitError {
 	return nil
 }
 
+// errEnding is what the caller gets whose call was taken when Serve ended, and not begun.
+var errEnding = &problem.Problem{Kind: problem.Unavailable, Detail: "the callee ended before it began with the call"}
+
 // begin waits for room and has the call handled.
 func (v *serving) begin(ctx context.Context, m Message) {
 	select {
 	case v.room <- struct{}{}:
-	case <-ctx.Done():
+	case <-ctx.Done(): // it was taken: nobody else gets it
+		v.respond(ctx, m, "failure", v.failure(errEnding))
 		return
 	}
 	v.running.Go(func() {
@@ -112,51 +116,67 @@ func (v *serving) begin(ctx context.Context, m Message) {
 }
 
 func (v *serving) call(ctx context.Context, m Message) {
-	var result any
-	err := v.guard(func() (err error) {
-		result, err = v.service.Call(ctx, m)
-		return err
-	})
 	var body json.RawMessage
-	if err == nil {
-		if body, err = json.Marshal(result); err != nil {
-			err = fmt.Errorf("the reply can't be marshalled: %w", err)
+	err := v.guard(func() error {
+		result, err := v.service.Call(ctx, m)
+		if err != nil {
+			return err
 		}
-	}
-	kind := "reply"
+		if body, err = json.Marshal(result); err != nil {
+			return fmt.Errorf("the reply can't be marshalled: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
-		kind, body = "failure", v.failure(err)
-	}
-	err = v.answer(ctx, m, kind, body)
-	if errors.Is(err, problem.TooLarge) && kind == "reply" {
-		err = v.answer(ctx, m, "failure", v.failure(fmt.Errorf("the reply is too large: %v", err)))
-	}
-	if err != nil && ctx.Err() == nil && !nobodyWaits(err) {
-		v.peer.log.Warn("a call could not be answered", "error", err)
+		v.respond(ctx, m, "failure", v.failure(err))
+	} else {
+		v.respond(ctx, m, "reply", body)
 	}
 }
 
-func (v *serving) failure(err error) json.RawMessage {
-	body, err := json.Marshal(toProblem(err))
-	if err != nil {
-		panic(err) // our own type
+// failure is the body that tells of err, whose methods are the service's and may panic as well.
+func (v *serving) failure(err error) (body json.RawMessage) {
+	failed := v.guard(func() (bad error) {
+		body, bad = json.Marshal(toProblem(err))
+		return bad
+	})
+	if failed != nil {
+		return v.failure(failed) // our own, which marshals
 	}
 	return body
 }
 
-// answerFor is how long it is tried to answer a call whose caller's mailbox is full.
-const answerFor = 30 * time.Second
+// respond answers a call, and logs it if that can't be done.
+func (v *serving) respond(ctx context.Context, m Message, kind string, body json.RawMessage) {
+	err := v.answer(ctx, m, kind, body)
+	if errors.Is(err, problem.TooLarge) && kind == "reply" {
+		err = v.answer(ctx, m, "failure", v.failure(fmt.Errorf("the reply is too large: %v", err)))
+	}
+	if err != nil && v.peer.Err() == nil && !nobodyWaits(err) {
+		v.peer.log.Warn("a call could not be answered", "error", err)
+	}
+}
 
-// answer answers a call. A caller whose mailbox is full at the moment gets the answer later.
+const (
+	// answerFor is how long it is tried to answer a call whose caller's mailbox is full.
+	answerFor = 30 * time.Second
+	// answerEnding is how long it is tried from when Serve is to end.
+	answerEnding = 5 * time.Second
+)
+
+// answer answers a call. A caller whose mailbox is full at the moment gets the answer later. The end of ctx is that of
+// handlers, and takes no answer back.
 func (v *serving) answer(ctx context.Context, m Message, kind string, body json.RawMessage) error {
-	ctx, cancel := context.WithTimeout(ctx, answerFor)
+	trying, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerFor)
 	defer cancel()
+	defer context.AfterFunc(v.peer.life, cancel)()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(answerEnding, cancel) })()
 	for failures := 1; ; failures++ {
-		err := v.peer.answer(ctx, m, kind, body)
+		err := v.peer.answer(trying, m, kind, body)
 		if !errors.Is(err, problem.Full) && !errors.Is(err, problem.Overloaded) {
 			return err
 		}
-		if pause(ctx, least(err)+v.peer.client.jitter(failures)) != nil {
+		if pause(trying, least(err)+v.peer.client.jitter(failures)) != nil {
 			return err
 		}
 	}

@@ -51,7 +51,7 @@ type uplink struct {
 	mu     sync.Mutex
 	queue  queue
 	upload *uploadBody // of the present connection; nil while there is none
-	down   bool        // the last connection ended, and none since brought an answer
+	down   bool        // a connection ended with letters in the queue, and none since brought an answer or emptied it
 	err    error       // why nothing is taken any more
 
 	settled chan struct{} // closed once nothing is held, or the connection is down; nil while nobody waits for that
@@ -184,6 +184,7 @@ func (u *uplink) leave(ctx context.Context, l *letter) error {
 func (u *uplink) less() {
 	if u.queue.held() == 0 {
 		u.due()
+		u.down = false // the next connection may do
 	}
 	if u.settled != nil && (u.queue.held() == 0 || u.down) {
 		close(u.settled)

@@ -33,6 +33,7 @@ type upload struct {
 // line is what is read of a message's line.
 type line struct {
 	ID    string          `json:"id"`
+	Kind  string          `json:"kind"`
 	Body  any             `json:"body"`
 	Reply address.Address `json:"reply"`
 }
@@ -71,9 +72,10 @@ type uplinkScript struct {
 	// between a test and what serves its uploads
 	gate chan bool
 
-	mu   sync.Mutex
-	came []string // "upload body", in the order they came
-	ids  map[any]string
+	mu     sync.Mutex
+	came   []string // "upload body", in the order they came
+	ids    map[any]string
+	stream net.Conn // that the peer reads
 }
 
 func (s *uplinkScript) note(n int, l line) {
@@ -140,6 +142,9 @@ func playUplinkAt(t *testing.T, date string, o client.DialOptions, serve func(s 
 				s.mu.Unlock()
 				serve(s, n, &upload{Conn: c, lines: bufio.NewScanner(r.Body)})
 			case r.Method == http.MethodGet:
+				s.mu.Lock()
+				s.stream = c
+				s.mu.Unlock()
 				say(c, head+"event: init\nid: 0000000e.0\ndata: "+opened+"\n\n")
 				hold(c)
 			case r.Method == http.MethodPost:
