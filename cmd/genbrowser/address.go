@@ -41,13 +41,14 @@ func (c *inspect) Run() error {
 	return nil
 }
 
+// attenuate takes nothing from the environment, where serve has settings of the same names.
 type attenuate struct {
 	Text     string        `arg:"" name:"address" help:"An address; - reads it from standard input."`
-	Rights   []string      `help:"Leave only these: send, call, monitor, link, exit." placeholder:"RIGHT,…"`
-	Expires  time.Duration `help:"End it after this time." placeholder:"24h"`
-	MaxBytes int           `help:"Allow bodies of at most so many bytes." default:"-1" placeholder:"N"`
-	Types    []string      `help:"Allow only messages whose \"type\" is one of these." placeholder:"TYPE,…"`
-	Label    string        `help:"Mark it: the mailbox's owner sees the label with each message."`
+	Rights   []string      `help:"Leave only these: send, call, monitor, link, exit." placeholder:"RIGHT,…" env:"-"`
+	Expires  time.Duration `help:"End it after this time." placeholder:"24h" env:"-"`
+	MaxBytes int           `help:"Allow bodies of at most so many bytes." default:"-1" placeholder:"N" env:"-"`
+	Types    []string      `help:"Allow only messages whose \"type\" is one of these." placeholder:"TYPE,…" env:"-"`
+	Label    string        `help:"Mark it: the mailbox's owner sees the label with each message." env:"-"`
 }
 
 func (c *attenuate) Run() error {

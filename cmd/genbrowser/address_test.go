@@ -119,6 +119,8 @@ func TestAttenuate(t *testing.T) {
 
 	text := box.Address().String()
 	fails(t, run(t, "", "address", "attenuate", text), "nothing to narrow", "--max-bytes")
+	ofServe := command(t, []string{"GENBROWSER_MAX_BYTES=1000", "GENBROWSER_LABEL=x"}, "address", "attenuate", text)
+	fails(t, finish(t, ofServe, ""), "nothing to narrow")
 	fails(t, run(t, "", "address", "attenuate", text, "--rights", "sned"), `"sned"`, "send")
 	fails(t, run(t, "", "address", "attenuate", text, "--label", "a\nb"), "label")
 	fails(t, run(t, "", "address", "attenuate", text[:20], "--label", "x"), "malformed")

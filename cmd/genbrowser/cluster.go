@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -21,7 +22,7 @@ type cluster struct {
 }
 
 type clusterStatus struct {
-	URL  string `arg:"" help:"The server, such as http://localhost:8080: any node."`
+	URL  string `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock: any node."`
 	JSON bool   `help:"Print JSON, for programs." env:"-"`
 }
 
@@ -29,15 +30,15 @@ type clusterStatus struct {
 func (c *clusterStatus) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	server := strings.TrimRight(c.URL, "/")
+	server, client := reach(c.URL)
 	var found struct {
 		Prefix string `json:"prefix"`
 	}
-	if err := getJSON(ctx, server+"/.well-known/gen-browser", &found); err != nil {
+	if err := getJSON(ctx, client, server+"/.well-known/gen-browser", &found); err != nil {
 		return err
 	}
 	var answer json.RawMessage
-	if err := getJSON(ctx, server+found.Prefix+"/cluster", &answer); err != nil {
+	if err := getJSON(ctx, client, server+found.Prefix+"/cluster", &answer); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -51,13 +52,24 @@ func (c *clusterStatus) Run(ctx context.Context) error {
 	return printCluster(os.Stdout, &status)
 }
 
+// reach returns what the URLs of a server's routes begin with, and what gets there.
+func reach(server string) (string, *http.Client) {
+	path, ok := strings.CutPrefix(server, "unix://")
+	if !ok {
+		return strings.TrimRight(server, "/"), http.DefaultClient
+	}
+	return "http://localhost", &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+}
+
 // getJSON reads what a server says in JSON, or the problem that it has.
-func getJSON(ctx context.Context, url string, v any) error {
+func getJSON(ctx context.Context, client *http.Client, url string, v any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

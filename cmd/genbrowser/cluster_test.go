@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,6 +68,14 @@ Replicas: a (leader), beta (offline, lacks 3), c`
 	status = `{"mode":"durable","nodes":[],"log":{"error":"no answer"}}`
 	if got := ok(t, "", "cluster", "status", answering(t, status)); !strings.Contains(got, "no answer") || strings.Contains(got, "entries") {
 		t.Errorf("of a log that does not answer: %s", got)
+	}
+}
+
+func TestClusterStatusOverUnix(t *testing.T) {
+	socket := "unix://" + filepath.Join(t.TempDir(), "s")
+	simple(t, "--listen", socket, "--operators", "unix")
+	if text := ok(t, "", "cluster", "status", socket); !strings.Contains(text, "in memory") {
+		t.Errorf("over a unix socket: %s", text)
 	}
 }
 

@@ -1,9 +1,17 @@
 package main_test
 
 import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+var update = flag.Bool("update", false, "write docs/commands.md as it should be")
 
 func TestHelp(t *testing.T) {
 	for args, words := range map[string][]string{
@@ -31,6 +39,34 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// TestCommandsPage holds that docs/commands.md is what --help prints.
+func TestCommandsPage(t *testing.T) {
+	help := ok(t, "", "--help")
+	var page bytes.Buffer
+	fmt.Fprintf(&page, "# Commands and flags\n\nWhat `--help` prints; `go test ./cmd/genbrowser -run CommandsPage -update` writes this page.\n\n```text\n%s\n```\n", help)
+	commands := regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z]+)?)  `).FindAllStringSubmatch(help, -1)
+	if len(commands) < 10 {
+		t.Fatalf("%d commands; want at least 10", len(commands))
+	}
+	for _, c := range commands {
+		text, more := ok(t, "", append(strings.Fields(c[1]), "--help")...), ""
+		if c[1] == "playground" {
+			text, _, _ = strings.Cut(text, "\n\nFlags:")
+			more = "\nIts flags are those of `serve`, without `--config`.\n"
+		}
+		fmt.Fprintf(&page, "\n## %s\n\n```text\n%s\n```\n%s", c[1], text, more)
+	}
+	name := filepath.Join("..", "..", "docs", "commands.md")
+	if *update {
+		if err := os.WriteFile(name, page.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, page.Bytes()) {
+		t.Errorf("docs/commands.md is not what --help prints (%v): write it with -update", err)
+	}
+}
+
 func TestWrongUse(t *testing.T) {
 	for _, args := range [][]string{{}, {"serv"}, {"serve", "--lisen", "x"}, {"send"}, {"serve", "--overflow", "panic"}, {"serve", "--body", "-1"}} {
 		if r := run(t, "", args...); r.code == 0 || r.err == "" {
@@ -39,6 +75,13 @@ func TestWrongUse(t *testing.T) {
 	}
 	fails(t, run(t, "", "serve", "--config", "{"), "--config: want JSON")
 	fails(t, run(t, "", "serve", "--data", t.TempDir(), "--join", "127.0.0.1:1"), "--join: the nodes of a cluster have a --cluster-name")
+	dir := t.TempDir()
+	fails(t, run(t, "", "serve", "--origin", ""), "--origin: is empty")
+	for _, flag := range []string{"--cluster-cert", "--cluster-key", "--cluster-ca"} {
+		node := command(t, []string{"SECRET=" + strings.Repeat("x", 32)}, "serve", "--data", dir, "--cluster-name", "c", "--cluster-node", "n", flag, "x.pem")
+		fails(t, finish(t, node, ""), "want all of them, or none")
+		fails(t, run(t, "", "serve", "--data", dir, flag, "x.pem"), "that have a --cluster-name")
+	}
 	if got := ok(t, "", "--version"); !strings.Contains(got, "go1.") {
 		t.Errorf("--version prints %q", got)
 	}

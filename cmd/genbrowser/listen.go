@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"syscall"
 )
 
 // listener is one of --listen, and how a client calls it.
@@ -139,6 +140,9 @@ func listenUnix(path string, mode fs.FileMode) (listener, error) {
 	return listener{Listener: socket, socket: socket, transport: "unix", family: "unix", url: (&url.URL{Scheme: "unix", Path: path}).String()}, nil
 }
 
+// refusedOnWindows is WSAECONNREFUSED.
+const refusedOnWindows = syscall.Errno(10061)
+
 // removeStale removes a socket that a server left behind which was killed, and nothing else.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -150,7 +154,7 @@ func removeStale(path string) error {
 	case err == nil:
 		c.Close()
 		return fmt.Errorf("%s: another server listens there", path)
-	case errors.Is(err, fs.ErrPermission): // of another user, who may listen there or not
+	case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, refusedOnWindows): // of another user, of another kind, or busy: somebody may listen there
 		return err
 	}
 	return os.Remove(path)

@@ -145,6 +145,20 @@ func TestSocketThatWasLeftBehind(t *testing.T) {
 	}
 }
 
+// TestOtherSocket: a socket that somebody has, whatever is done with it, stays.
+func TestOtherSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fails(t, run(t, "", "serve", "--listen", "unix://"+path), path)
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestListenerThatFailsIsSkipped(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -84,13 +84,15 @@ func (s secrets) ring() (*address.Ring, error) {
 	return ring, nil
 }
 
-// clusterPassword is what the nodes show each other: of the oldest secret, which all have while it is rotated.
+// clusterPassword is what the nodes show each other: made of a secret of its own, or of the oldest one. Both give the same
+// if they are the same, so that the one can be set while nodes run that go by the other.
 func (s secrets) clusterPassword() string {
-	if own := os.Getenv("GENBROWSER_CLUSTER_SECRET"); own != "" {
-		return own
-	}
 	all := s.list()
-	password, err := hkdf.Key(sha256.New, all[len(all)-1], nil, "gen-browser cluster routes", 32)
+	secret := all[len(all)-1]
+	if own := os.Getenv("GENBROWSER_CLUSTER_SECRET"); own != "" {
+		secret = []byte(own)
+	}
+	password, err := hkdf.Key(sha256.New, secret, nil, "gen-browser cluster routes", 32)
 	if err != nil {
 		panic(err) // 32 bytes are always to be had
 	}

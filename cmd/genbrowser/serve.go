@@ -22,7 +22,7 @@ import (
 
 // flags are those of every server.
 type flags struct {
-	Listen    []string `help:"Where to listen: ${listeners}. With ?export=ping,shop/* its clients find no other names; with ?register=shop/* they may register these. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"none" placeholder:"URL"`
+	Listen    []string `help:"Where to listen: ${listeners}; default: tcp4://127.0.0.1:8080. With ?export=ping,shop/* its clients find no other names; with ?register=shop/* they may register these. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"none" placeholder:"URL"`
 	Advertise []string `help:"Where discovery says that clients can connect: URLs such as https://gb.example.com, mtls://gb.example.com:8444 or unix:///run/gb.sock; one with no host, such as tls://:8443, is at the host that the client called. Default: where the server listens; empty: nowhere. May be repeated." sep:"," placeholder:"URL"`
 	certificates
 	storage
@@ -30,7 +30,8 @@ type flags struct {
 	Prefix       string   `help:"Prefix of all routes." default:"/_gb"`
 	Name         string   `help:"What this server is for, such as shop-production. Peers that want another one do not connect." placeholder:"NAME"`
 	Origin       []string `help:"Origin whose pages may use the server, such as https://example.com; default: any. May be repeated." placeholder:"ORIGIN"`
-	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8. May be repeated." placeholder:"CIDR"`
+	TrustedProxy []string `help:"Network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8, or unix for those at unix sockets. May be repeated." placeholder:"CIDR"`
+	OperatorHost []string `help:"Name by which operators call the server in plain HTTP, or a proxy that ends TLS does for them, such as gb1.example.com. Addresses and names without a dot are taken as they are; any other may be one that a page of elsewhere has lead here. May be repeated." placeholder:"HOST"`
 	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, and list clients and end their streams, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
 
 	Body         int           `help:"Limit of a message's body, in bytes." default:"65536"`
@@ -43,7 +44,7 @@ type flags struct {
 	Names        int           `help:"Idempotency keys that a mailbox remembers." default:"1000"`
 	NameWindow   time.Duration `help:"How long it remembers them." default:"10m"`
 	Queue        int           `help:"Messages that may wait for a process." default:"1000"`
-	Calls        int           `help:"Calls by POST /_gb/call, and of Go code in the server, that may wait for their replies." default:"10000"`
+	Calls        int           `help:"Calls by POST /_gb/call, and of Go code in the server, that may wait for their replies; the first leave a quarter to the second." default:"10000"`
 	MaxMailboxes int           `help:"Mailboxes that the server keeps." default:"1000000"`
 	MaxBytes     int64         `help:"Bytes of bodies that the server keeps." default:"1073741824"`
 	OpenRate     float64       `help:"Mailboxes that a client address may open in a second; -1 for no limit." default:"50"`
@@ -55,6 +56,7 @@ type flags struct {
 	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds."`
 	StreamsPerClient int     `help:"Streams that a client address may have; 0 for no limit."`
 
+	HeldPerClient      int `help:"Uploads, calls and long-polls that a client address may hold open; 0 for no limit."`
 	MailboxesPerClient int `help:"Mailboxes that a client address may have; 0 for no limit."`
 	MonitorsPerClient  int `help:"Monitors and links that a client address may have; 0 for no limit."`
 
@@ -127,17 +129,20 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 
 // handler is that of the protocol.
 func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(*http.Request) []web.Listener) (*web.Handler, error) {
+	if f.Origin != nil && len(f.Origin) == 0 { // of a variable that is not set, maybe: that must not let in every page
+		return nil, errors.New("--origin: is empty")
+	}
 	clientAddress, err := web.ForwardedFor(f.TrustedProxy...)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
-	operator, err := web.OperatorsAt(f.Operators, f.TrustedProxy)
+	operator, err := web.OperatorsAt(f.Operators, f.TrustedProxy, f.OperatorHost...)
 	if err != nil {
 		return nil, fmt.Errorf("--operators: %w", err)
 	}
 	return web.New(web.Options{
 		Server: office, Prefix: f.Prefix, Name: f.Name, AllowedOrigins: f.Origin, OpenRate: f.OpenRate, OpenBurst: f.OpenBurst,
-		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient,
+		SendRate: f.SendRate, SendBurst: f.SendBurst, SendBytes: f.SendBytes, SendBytesBurst: f.SendBytesBurst, StreamsPerClient: f.StreamsPerClient, HeldPerClient: f.HeldPerClient,
 		MailboxesPerClient: f.MailboxesPerClient, MonitorsPerClient: f.MonitorsPerClient,
 		ClientAddress: clientAddress, Operator: operator, Heartbeat: f.Heartbeat, SlowReader: f.SlowReader, SendBuffer: f.SendBuffer,
 		Listeners: listeners, Exports: mayFind, Register: mayRegister, Logger: log,
@@ -189,7 +194,7 @@ func (f *flags) limits() mailbox.Limits {
 // serveOn serves until ctx ends or no listener is left, then lets everything that was accepted be delivered.
 func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Handler, gb *web.Handler, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler: root, ReadTimeout: f.ReadTimeout, WriteTimeout: f.SlowReader,
+		Handler: tellPanics(root, log), ReadTimeout: f.ReadTimeout, WriteTimeout: f.ReadTimeout + f.SlowReader, // from the end of a request's head
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols: protocols(),
 	}

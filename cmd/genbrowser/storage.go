@@ -19,12 +19,14 @@ type storage struct {
 	SyncEvery time.Duration `help:"How often --sync=interval writes to the disk." default:"1s"`
 	Snapshot  int64         `help:"Bytes that the log may grow by, at least, until it is written anew and trimmed." default:"67108864"`
 
-	Nats     []string `help:"NATS with JetStream that keeps the mailboxes instead, for several nodes together, such as nats://10.0.0.1:4222. May be repeated." placeholder:"URL"`
-	Replicas int      `help:"NATS servers that keep each message; 0: 3 in a cluster, else 1." default:"0"`
+	Restored bool `help:"What is there was put back from a copy, which may be older than what clients have read: they are told of a gap. For the first start after that."`
 
-	ClusterName      string   `help:"Name of the cluster that this node and those of --join make, each with its own --data." placeholder:"NAME"`
-	ClusterNode      string   `help:"Name of this node in it: another for each, the same after a restart." placeholder:"NAME"`
-	ClusterListen    string   `help:"Where the other nodes connect to." default:"127.0.0.1:6222" placeholder:"HOST:PORT"`
+	Nats     []string `help:"NATS with JetStream that keeps the mailboxes instead, for several nodes together, such as nats://10.0.0.1:4222. May be repeated." placeholder:"URL"`
+	Replicas int      `help:"Nodes, or NATS servers, that keep each message; 0: 3 in a cluster (2 if it is of two), else 1. It counts when the log is made; later it must be the same, or 0." default:"0"`
+
+	ClusterName      string   `help:"Name of the cluster that this node and those of --join make, each with its own --data and --cluster-node." placeholder:"NAME"`
+	ClusterNode      string   `help:"Name of this node in it: another for each, the same after a restart. 1 to 64 letters, digits, _ and -." placeholder:"NAME"`
+	ClusterListen    string   `help:"Where the other nodes connect to; default: 127.0.0.1:6222, which only those on this machine can." default:"127.0.0.1:6222" placeholder:"HOST:PORT"`
 	ClusterAdvertise string   `help:"How they find it, if not by --cluster-listen." placeholder:"HOST:PORT"`
 	Join             []string `help:"Where another node of the cluster listens. May be repeated." placeholder:"HOST:PORT"`
 	ClusterCert      string   `help:"Certificate that nodes show each other, a PEM file." placeholder:"FILE"`
@@ -49,7 +51,10 @@ func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (
 	if s.ClusterName == "" && len(s.Join) > 0 {
 		return nil, errors.New("--join: the nodes of a cluster have a --cluster-name")
 	}
-	o := jetstream.Options{Dir: s.Data, URLs: s.Nats, Replicas: s.Replicas, Logger: log}
+	if s.ClusterName == "" && s.ClusterCert+s.ClusterKey+s.ClusterCA != "" {
+		return nil, errors.New("--cluster-cert, --cluster-key, --cluster-ca: are for nodes that have a --cluster-name")
+	}
+	o := jetstream.Options{Dir: s.Data, URLs: s.Nats, Replicas: s.Replicas, Restored: s.Restored, Logger: log}
 	if s.Sync == "interval" {
 		o.SyncEvery = s.SyncEvery
 	}
@@ -76,8 +81,11 @@ func (s *storage) node() string {
 }
 
 func (s *storage) clusterTLS() (*tls.Config, error) {
-	if s.ClusterCert == "" {
+	switch { // of a variable that is not set, maybe: that must not turn encryption off
+	case s.ClusterCert == "" && s.ClusterKey == "" && s.ClusterCA == "":
 		return nil, nil
+	case s.ClusterCert == "" || s.ClusterKey == "" || s.ClusterCA == "":
+		return nil, errors.New("--cluster-cert, --cluster-key, --cluster-ca: want all of them, or none")
 	}
 	return mutualTLS(s.ClusterCert, s.ClusterKey, s.ClusterCA)
 }
