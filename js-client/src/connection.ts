@@ -62,19 +62,33 @@ export function connect(
   let heard = 0; // when something last came on an open stream, in milliseconds since 1970; else 0
   let missing = 0; // messages that are missing before the next one that comes
   let polling = mode == 'long-poll';
+  let left = false; // the page, which may be shown again
 
   function end(closed: Closed) {
     if (ended) return;
     ended = true;
-    for (const event of WAKING) globalThis.removeEventListener?.(event, wake);
+    listen('remove');
     resting?.skip();
     waiting?.skip();
     attempt.abort();
     owner.onStatus(closed);
   }
 
-  function wake() {
-    if (globalThis.document?.hidden) return;
+  function listen(how: 'add' | 'remove') {
+    const change = globalThis[`${how}EventListener`];
+    for (const event of WAKING) change?.(event, wake);
+    change?.('pagehide', leave);
+  }
+
+  /** A page that was left runs for a moment: a message that came by then would be handled where nobody sees it. */
+  function leave() {
+    left = true;
+    attempt.abort(mute());
+  }
+
+  function wake({ type }: Event) {
+    if (type != 'pageshow' && globalThis.document?.hidden) return;
+    left = false;
     waiting?.skip();
     if (heard && !polling && Date.now() - heard > SUSPECT * heartbeat) attempt.abort(mute());
   }
@@ -175,7 +189,7 @@ export function connect(
       if (mode == 'auto') {
         heldBack = how.heldBack ? heldBack + 1 : how.opened ? 0 : heldBack;
         // A poll that found no server proves nothing against streams.
-        if (polling) polling = error?.status !== undefined;
+        if (polling) polling = left || error?.status !== undefined;
         else polling = heldBack >= HELD_BACK;
         if (polling) heldBack = 0;
       }
@@ -185,12 +199,16 @@ export function connect(
         resting = pause(least);
         await resting.over;
       }
-      waiting = pause(atOnce || ended ? 0 : delay(failures));
-      await waiting.over;
+      let wait = atOnce || ended ? 0 : delay(failures);
+      do {
+        waiting = pause(wait);
+        await waiting.over;
+        wait = 1e9;
+      } while (left && !ended);
     }
   }
 
-  for (const event of WAKING) globalThis.addEventListener?.(event, wake);
+  listen('add');
   run();
   return end;
 }

@@ -56,6 +56,7 @@ export type ErrorCode =
   | 'full'
   | 'too-many-messages'
   | 'too-many-streams'
+  | 'too-many-requests'
   | 'too-many-opens'
   | 'too-many-mailboxes'
   | 'too-many-monitors'

@@ -94,6 +94,29 @@ describe('Chromium', () => {
     await context.end();
   });
 
+  it('a page that is left takes no messages until it is shown again', async () => {
+    const caching = await launch(['--disable-back-forward-cache']);
+    const left = await caching.newPage();
+    await left.goto(`${control}/page.html`);
+    const address = await left.evaluate(`(async () => {
+      const { start } = await import('/client.js');
+      globalThis.client = await start(${JSON.stringify(server)});
+      return client.address;
+    })()`);
+    const client = await start(server);
+    const asleep = new Promise<void>(resolve => {
+      client.monitor(address as Address, { onState: state => state == 'asleep' && resolve() });
+    });
+    await left.goto(`${control}/page.html?another`);
+    await asleep;
+    for (let n = 0; n < 3; n++) await client.send(address as Address, n);
+    await left.goBack({ waitUntil: 'commit' });
+    // A page that was loaded anew would have no client.
+    for (let n = 0; n < 3; n++) expect(await left.evaluate('client.mailbox.receive()')).toBe(n);
+    await client.close();
+    await caching.close();
+  });
+
   it('a script defines the global GenBrowser', async () => {
     const plain = await browser.newPage();
     await plain.goto(`${control}/page.html`);

@@ -1,7 +1,7 @@
 import type { GenBrowserError } from './errors.js';
 declare const kind: unique symbol;
 /**
- * The right to send to a mailbox or a process, as text. It may be put anywhere in a message. A string that came
+ * The right to send to, call, monitor and link with a mailbox or a process, unless it was narrowed, as text. It may be put anywhere in a message. A string that came
  * from elsewhere becomes one by `isAddress`.
  */
 export type Address = string & {
@@ -72,7 +72,7 @@ export interface StartOptions {
     readonly prefix?: string;
     /** Resume the mailbox of this key, instead of opening a new one. If it is dead, `start` rejects. */
     readonly key?: string;
-    /** With `key`: read the messages after this position. Default: those after the last acknowledged one. */
+    /** With `key`: read the messages after this position. Default: those after the last acknowledged one, so that what was taken last may come again. */
     readonly cursor?: string;
     /**
      * Keeps the key and the position of the last message that the program took, so that the mailbox survives a
@@ -124,7 +124,7 @@ export interface RequestOptions {
 export interface Down {
     /**
      * `normal` and `crashed` of processes; `closed` by its owner, `expired` because nobody read it, `disconnected` when
-     * nobody read it for as long as the monitor allowed, though it lives on, `exit` by somebody who may; `node-lost` when the last server that had the process died; `gone` if nobody knows.
+     * nobody read it for as long as the monitor allowed, though it lives on, `exit` by somebody who may; `node-lost` when the last server that had the process died, or, of one that runs on one node at a time, when another took it over; `gone` if nobody knows.
      */
     readonly reason: 'normal' | 'closed' | 'expired' | 'disconnected' | 'exit' | 'crashed' | 'node-lost' | 'gone' | (string & {});
     /** With `exit`: what was said as the reason. With `crashed`: how. */
@@ -209,7 +209,7 @@ export interface Client<Config = unknown> {
     /**
      * Sends any JSON value. It resolves when the server has accepted the message.
      *
-     * @throws GenBrowserError, always as a rejection. `full` (try after `retryAfter`), `gone`, `closed` and
+     * @throws GenBrowserError, or the reason of `options.signal`, always as a rejection. `full` (try after `retryAfter`), `gone`, `closed` and
      * `expired` (the receiver is), `too-large`, `unserializable`, `network`, `timeout` and so on.
      */
     send(to: Address, message: unknown, options?: SendOptions): Promise<void>;
@@ -217,7 +217,7 @@ export interface Client<Config = unknown> {
      * Sends a message that wants a reply, and resolves with that. The reply comes to this client's mailbox, so that it
      * survives a cut connection, and past what waits there, so that a handler may wait for it.
      *
-     * @throws GenBrowserError, always as a rejection. `call-timeout`; `call-failed` (the callee threw); `closed`,
+     * @throws GenBrowserError, or the reason of `options.signal`, always as a rejection. `call-timeout`; `call-failed` (the callee threw); `closed`,
      * `expired` and `gone` (the callee is, or became it meanwhile); `refused` and what else a callee fails with; what
      * `send` rejects with; `unsupported` in a page without WebCrypto (neither https nor localhost).
      */
@@ -225,7 +225,7 @@ export interface Client<Config = unknown> {
     /**
      * Answers an envelope of kind `call`; no value is `null`.
      *
-     * @throws GenBrowserError as a rejection: `replied` (it has an answer), `capability-expired` (the caller's time is
+     * @throws GenBrowserError, or the reason of `options.signal`, as a rejection: `replied` (it has an answer), `capability-expired` (the caller's time is
      * over), and what `send` rejects with.
      */
     reply(call: Envelope, value?: unknown, options?: RequestOptions): Promise<void>;
@@ -255,7 +255,7 @@ export interface Client<Config = unknown> {
      * `attenuate(client.key, { rights: ['exit'] })`.
      */
     exit(to: Address, reason?: unknown, options?: RequestOptions): Promise<void>;
-    /** The address of the process that the server's operator exported under that name; `undefined` if there is none. */
+    /** The address of the process that the server's operator exported under that name, or that was registered under it; `undefined` if there is none. */
     whereis(name: string, options?: RequestOptions): Promise<Address | undefined>;
     /**
      * Closes the mailbox: its address is dead from then on. With `keep` it only stops reading, so that the mailbox

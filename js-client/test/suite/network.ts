@@ -118,6 +118,21 @@ export function networkCases(test: Register): void {
     equal(await receiving, null);
   });
 
+  test('a page that polled and is shown again polls at once', async t => {
+    const { dispatch } = wakingEvents(t);
+    const proxy = await t.proxy('http', t.server, { hold: true });
+    const client = await t.start({}, proxy.url);
+    const { streams } = await proxy.count();
+    dispatch('pagehide');
+    await reaches(client, 'reconnecting');
+    const sender = await t.start();
+    await sender.send(client.address, 'while it was left');
+    dispatch('pageshow');
+    equal(await client.mailbox.receive(), 'while it was left');
+    equal(client.status, { state: 'open', transport: 'long-poll' });
+    equal((await proxy.count()).streams, streams);
+  });
+
   test('a client follows its network to long-poll and back', async t => {
     const proxy = await t.proxy('http');
     const client = await t.start({}, proxy.url);
