@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Address is a capability to send to a mailbox or a process. Whoever holds it may: hand it to those who
-// should. In JSON it is its text. The zero value is no address.
+// Address is a capability to send to, call, monitor and link with a mailbox or a process, unless it was narrowed.
+// Whoever holds it may: hand it to those who should. In JSON it is its text. The zero value is no address.
 type Address struct{ text string }
 
 // Parse checks that text has an address's form. Whether it is genuine, only the server that made it can tell.

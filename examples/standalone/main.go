@@ -1,7 +1,7 @@
 // Command standalone is a Go program with a GenBrowser server inside: a page of its own, a process that the page
 // talks to, and a session check before anybody gets a mailbox.
 //
-//	SECRET=$(genbrowser key new) go run ./examples/standalone localhost:8000
+//	SECRET=$(go run ./cmd/genbrowser key new) go run ./examples/standalone localhost:8000
 //
 // Two windows of the page share one guest book: what one signs, every window sees.
 package main

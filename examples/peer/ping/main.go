@@ -15,14 +15,16 @@ import (
 
 func main() {
 	ctx := context.Background()
-	to, err := address.Parse(os.Args[2])
+	to := must(address.Parse(os.Args[2]))
+	peer := must(client.Dial(ctx, os.Args[1], client.DialOptions{}))
+	reply, err := client.CallAs[string](ctx, peer, to, "ping")
+	peer.Close(ctx)
+	fmt.Println(must(reply, err))
+}
+
+func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
-	peer, err := client.Dial(ctx, os.Args[1], client.DialOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer peer.Close(ctx)
-	fmt.Println(client.CallAs[string](ctx, peer, to, "ping"))
+	return value
 }
