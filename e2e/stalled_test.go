@@ -19,23 +19,22 @@ const (
 	stalledReaders = 5000
 	pacedReaders   = 50
 	pacedMessages  = 1000
+	pacedRounds    = 12
 )
 
 // TestStalledReaders holds that thousands of readers that read nothing cost the others no time and the server
 // no memory beyond their backlogs, and that they catch up when they read again.
 func TestStalledReaders(t *testing.T) {
-	p := start(t, "serve", "--slow-reader", "5m", "--send-buffer", "8192")
-	paced := make([]*stream, pacedReaders)
-	for i := range paced {
-		paced[i] = read(t, dial(t, p.addr, 0), "")
-		defer paced[i].Close()
-	}
+	serve := []string{"serve", "--slow-reader", "5m", "--send-buffer", "8192"}
+	calm, p := start(t, serve...), start(t, serve...)
+	undisturbed, paced := readMany(t, calm, pacedReaders), readMany(t, p, pacedReaders)
 	stalled := make([]*stream, stalledReaders)
 	for i := range stalled {
 		stalled[i] = read(t, dialNarrow(t, p.addr, i), "")
 		defer stalled[i].Close()
 	}
-	before, memory := pace(t, p, paced), p.rss(t)
+	pace(t, p, paced)
+	memory := p.rss(t)
 
 	// 60 KiB each, twice what their sockets take
 	const each = 30
@@ -46,16 +45,21 @@ func TestStalledReaders(t *testing.T) {
 		t.Errorf("the server grew by %d MiB for %d MiB of messages", grown>>20, held>>20)
 	}
 
-	// below a millisecond, it is the machine's noise that would be compared
-	limit := max(before*3/2, time.Millisecond)
-	during := pace(t, p, paced)
-	for try := 0; during > limit && try < 3; try++ { // the machine may be busier now than it was before
-		during = min(during, pace(t, p, paced))
+	// The machine is not equally busy at all times: the two are measured in turn, and the best rounds compared.
+	var alone, beside []time.Duration
+	limit := func() time.Duration {
+		return max(slices.Min(alone)*3/2, time.Millisecond) // less is the machine's noise
 	}
-	if during > limit {
-		t.Errorf("paced p99 is %v beside stalled readers, %v without; want at most 1.5 times", during, before)
+	for range pacedRounds {
+		alone, beside = append(alone, pace(t, calm, undisturbed)), append(beside, pace(t, p, paced))
+		if len(alone) >= 3 && slices.Min(beside) <= limit() {
+			break
+		}
 	}
-	t.Logf("paced p99: %v before, %v beside %d stalled readers; %d MiB grew to %d MiB", before, during, stalledReaders, memory>>20, p.rss(t)>>20)
+	if slices.Min(beside) > limit() {
+		t.Errorf("paced p99 beside stalled readers in each round: %v, without: %v; want the best at most 1.5 times", beside, alone)
+	}
+	t.Logf("paced p99: %v alone, %v beside %d stalled readers; %d MiB grew to %d MiB", alone, beside, stalledReaders, memory>>20, p.rss(t)>>20)
 
 	var catchUp sync.WaitGroup
 	for i, s := range stalled {
@@ -92,15 +96,20 @@ func dialNarrow(t *testing.T, addr string, host int) net.Conn {
 	return c
 }
 
-// pace returns the best of three rounds, for the machine may be busy with something else in one.
-func pace(t *testing.T, p *program, readers []*stream) time.Duration {
+// readMany opens mailboxes and reads them.
+func readMany(t *testing.T, p *program, n int) []*stream {
 	t.Helper()
-	return min(paceOnce(t, p, readers), paceOnce(t, p, readers), paceOnce(t, p, readers))
+	streams := make([]*stream, n)
+	for i := range streams {
+		streams[i] = read(t, dial(t, p.addr, 0), "")
+		t.Cleanup(func() { streams[i].Close() })
+	}
+	return streams
 }
 
-// paceOnce sends to the readers in turn, one message a millisecond, and returns the 99th percentile of the
+// pace sends to the readers in turn, one message a millisecond, and returns the 99th percentile of the
 // times to arrival.
-func paceOnce(t *testing.T, p *program, readers []*stream) time.Duration {
+func pace(t *testing.T, p *program, readers []*stream) time.Duration {
 	t.Helper()
 	c := dial(t, p.addr, 0)
 	defer c.Close()
