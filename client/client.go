@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/options"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
@@ -88,8 +89,8 @@ func (o *Options) client(e endpoint, h *http.Client) (*Client, error) {
 }
 
 func (o *Options) check() error {
-	if o.OpenWithin < 0 || o.MaxPause < 0 || o.MaxEvent < 0 {
-		return errors.New("client: an option is negative")
+	if err := options.NotNegative(*o); err != nil {
+		return fmt.Errorf("client: Options.%w", err)
 	}
 	if h := cmp.Or(o.HTTP, http.DefaultClient); h.Timeout != 0 {
 		return errors.New("client: Options.HTTP has a Timeout, which would end every stream; use contexts instead")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/internal/options"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
@@ -139,8 +140,8 @@ func (c *Client) Peer(ctx context.Context, o DialOptions) (*Peer, error) { retur
 
 // peer makes one. What is owned is let go of when it ends.
 func (c *Client) peer(ctx context.Context, o DialOptions, owned *http.Client) (*Peer, error) {
-	if o.CallTimeout < 0 || o.Queue < 0 || o.QueueBytes < 0 || o.Calls < 0 {
-		return nil, errors.New("client: a dial option is negative")
+	if err := options.NotNegative(o); err != nil {
+		return nil, fmt.Errorf("client: DialOptions.%w", err)
 	}
 	p := &Peer{
 		client:      c,

@@ -390,13 +390,13 @@ func (j *journal) sure() bool {
 	return j.lease == 0 || j.clock.now().UnixNano()-j.sent.Load() < int64(j.lease)
 }
 
-// stop stores what is left to store, until ctx ends, and seals the lane.
 // abandon ends it, whatever is left.
 func (j *journal) abandon() {
 	j.cancel()
 	<-j.done
 }
 
+// stop stores what is left to store, until ctx ends, and seals the lane.
 func (j *journal) stop(ctx context.Context) error {
 	err := j.flush(ctx)
 	j.abandon()

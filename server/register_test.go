@@ -162,8 +162,8 @@ func mustAddress(t testing.TB, k address.Key) address.Address {
 }
 
 func TestMaxRegistered(t *testing.T) {
-	if _, err := New(Options{Keys: testRing(t), MaxRegistered: -1}); err == nil {
-		t.Error("a negative limit is taken")
+	if _, err := New(Options{Keys: testRing(t), MaxRegistered: -1}); err == nil || !strings.Contains(err.Error(), "MaxRegistered is -1") {
+		t.Errorf("a negative limit: %v", err)
 	}
 	s := newServer(t, Options{MaxRegistered: 2})
 	m := open(t, s)

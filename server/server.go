@@ -12,6 +12,7 @@ import (
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/internal/crew"
+	"github.com/genbrowser/genbrowser/internal/options"
 	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
@@ -86,8 +87,8 @@ func New(o Options) (*Server, error) {
 	if err := o.Limits.Check(); err != nil {
 		return nil, err
 	}
-	if o.MaxMailboxes < 0 || o.MaxBytes < 0 || o.Queue < 0 || o.Calls < 0 || o.MaxRegistered < 0 {
-		return nil, errors.New("server: a limit is negative")
+	if err := options.NotNegative(o); err != nil {
+		return nil, fmt.Errorf("server: Options.%w", err)
 	}
 	s := &Server{
 		keys:         o.Keys,

@@ -163,17 +163,21 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer office.Shutdown(ctx)
-	for name, o := range map[string]Options{
-		"no server":       {},
-		"no slash":        {Server: office, Prefix: "gb"},
-		"slash alone":     {Server: office, Prefix: "/"},
-		"heartbeat":       {Server: office, Heartbeat: -1},
-		"slow reader":     {Server: office, SlowReader: -1},
-		"negative buffer": {Server: office, SendBuffer: -1},
+	for want, o := range map[string]Options{
+		"Options.Server is needed":  {},
+		"Options.Prefix must be":    {Server: office, Prefix: "gb"},
+		`must be like "/_gb"`:       {Server: office, Prefix: "/"},
+		"Options.Heartbeat is -1ns": {Server: office, Heartbeat: -1},
+		"Options.SendBuffer is -1;": {Server: office, SendBuffer: -1},
+		"Options.SendRate is -0.5;": {Server: office, SendRate: -0.5},
+		"HeldPerClient is -2;":      {Server: office, HeldPerClient: -2},
 	} {
-		if h, err := New(o); err == nil {
+		h, err := New(o)
+		if err == nil {
 			h.Shutdown(ctx)
-			t.Errorf("%s: New = nil error", name)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("New: %v, want %q", err, want)
 		}
 	}
 }

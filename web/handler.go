@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/genbrowser/genbrowser/internal/crew"
+	"github.com/genbrowser/genbrowser/internal/options"
 	"github.com/genbrowser/genbrowser/internal/wheel"
 	"github.com/genbrowser/genbrowser/server"
 	"github.com/genbrowser/genbrowser/web/problem"
@@ -149,12 +151,8 @@ func New(o Options) (*Handler, error) {
 			return nil, errors.New(`web: Options.Prefix must be like "/_gb"`)
 		}
 	}
-	if o.SendRate < 0 || o.SendBurst < 0 || o.SendBytes < 0 || o.SendBytesBurst < 0 || o.StreamsPerClient < 0 ||
-		o.HeldPerClient < 0 || o.MailboxesPerClient < 0 || o.MonitorsPerClient < 0 {
-		return nil, errors.New("web: a limit of what a client may do is negative")
-	}
-	if o.Heartbeat < 0 || o.SlowReader < 0 || o.SendBuffer < 0 {
-		return nil, errors.New("web: Heartbeat, SlowReader or SendBuffer is negative")
+	if err := options.NotNegative(o, "OpenRate", "OpenBurst"); err != nil {
+		return nil, fmt.Errorf("web: Options.%w", err)
 	}
 	if o.Heartbeat > 0 {
 		h.heartbeat = o.Heartbeat

@@ -104,7 +104,7 @@ func TestOptions(t *testing.T) {
 		"a log needs":              func(o *Options) { o.Dir = "" },
 		"not both":                 func(o *Options) { o.URLs = []string{"nats://a"} },
 		"log name":                 func(o *Options) { o.Name = "a.b" },
-		"must not be negative":     func(o *Options) { o.MaxBytes = -1 },
+		"MaxBytes is -1":           func(o *Options) { o.MaxBytes = -1 },
 		"cluster name":             func(o *Options) { o.Cluster.Name = "" },
 		"node name":                func(o *Options) { o.Cluster.Node = "a b" },
 		"of the other nodes":       func(o *Options) { o.Cluster.Join = nil },

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/genbrowser/genbrowser/internal/options"
 )
 
 // Options say where a log is kept: in Dir by a server inside this process, or in the NATS at URLs.
@@ -79,8 +81,9 @@ func (o Options) check() error {
 		return errors.New("a log is kept in a data directory or in the NATS at some URLs, not both")
 	case o.Dir == "" && o.Cluster != nil:
 		return errors.New("a cluster's node needs a data directory")
-	case o.MaxBytes < 0 || o.Replicas < 0 || o.SyncEvery < 0:
-		return errors.New("a log's sizes and times must not be negative")
+	}
+	if err := options.NotNegative(o); err != nil {
+		return fmt.Errorf("a log's %w", err)
 	}
 	if o.Cluster != nil {
 		return o.Cluster.check()
