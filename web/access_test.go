@@ -112,7 +112,25 @@ func TestOrigins(t *testing.T) {
 		t.Errorf("no origin: %d", a.status)
 	}
 
+	// an image of theirs names no origin
+	for _, site := range []string{"cross-site", "same-site"} {
+		_, a := s.tryStream("/_gb/mailbox", "Sec-Fetch-Site", site)
+		expectProblem(t, site, a, 403, "origin-not-allowed")
+		st, _ := s.tryStream("/_gb/mailbox", "Sec-Fetch-Site", site, "Origin", "https://ok.example")
+		if st == nil {
+			t.Errorf("%s: a page that may has no stream", site)
+		}
+	}
+	for _, site := range []string{"same-origin", "none"} {
+		if st, a := s.tryStream("/_gb/mailbox", "Sec-Fetch-Site", site); st == nil {
+			t.Errorf("%s: %d", site, a.status)
+		}
+	}
+
 	any := serve(t, setup{})
+	if st, a := any.tryStream("/_gb/mailbox", "Sec-Fetch-Site", "cross-site"); st == nil {
+		t.Errorf("any origin may, and an image gets %d", a.status)
+	}
 	a := any.send(any.open().Address, "1", "Origin", "https://any.example")
 	if a.status != 202 || a.header.Get("Access-Control-Allow-Origin") == "" || a.header.Get("Access-Control-Allow-Credentials") != "" {
 		t.Errorf("any: %d %v", a.status, a.header)

@@ -249,6 +249,13 @@ func (h *Handler) allowed(r *http.Request, origin string) bool {
 	return sameOrigin(r, origin) && (strings.HasPrefix(origin, "https:") || !mayBeRebound(r))
 }
 
+// embedded reports whether a browser asks for what a page that it does not name put into itself or led to, such as an image: the
+// page can't read the answer, but the cookies come along (W3C Fetch Metadata, which browsers send over TLS and to localhost).
+func embedded(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return (site == "cross-site" || site == "same-site") && r.Header.Get("Origin") == ""
+}
+
 // ServeHTTP serves one request. It leads the hot one, a send from no page, past CORS and the router.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, page := r.Header["Origin"]; !page && h.isSend(r) {

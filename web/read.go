@@ -22,6 +22,10 @@ type reading struct {
 
 // readMailbox streams a mailbox or answers a long-poll, as the Accept header wants.
 func (h *Handler) readMailbox(w http.ResponseWriter, r *http.Request) {
+	if len(h.origins) > 0 && embedded(r) {
+		h.refuse(w, &problem.Problem{Kind: problem.OriginNotAllowed, Detail: "Sec-Fetch-Site: " + r.Header.Get("Sec-Fetch-Site") + ", and no Origin"})
+		return
+	}
 	switch wanted(r.Header.Values("Accept")) {
 	case "text/event-stream":
 		h.stream(w, r)

@@ -138,12 +138,12 @@ func (l *Log) LossKnown() error {
 func (l *Log) Settles() time.Duration { return 2 * l.syncEvery }
 
 // LostAtEnd returns the first and the last of the entries that were there when the log in a data directory was
-// closed, and were not when it was opened; zeros if there are none.
+// closed, and were not when it was opened, unless that is known; zeros if there are none.
 func (l *Log) LostAtEnd() (first, last uint64) {
 	l.stating.Lock()
 	defer l.stating.Unlock()
-	if l.state.Last > l.found {
-		return l.found + 1, l.state.Last
+	if there := max(l.found, l.state.Known); l.state.Last > there {
+		return there + 1, l.state.Last
 	}
 	return 0, 0
 }

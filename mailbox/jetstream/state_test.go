@@ -108,6 +108,12 @@ func TestPowerCutBehindTheIndex(t *testing.T) {
 		if first, last := l.LostAtEnd(); !l.MayHaveLost() || lost > 0 && (first != uint64(11-lost) || last != 10) {
 			t.Errorf("%d to %d are lost, in doubt: %v; want the last %d", first, last, l.MayHaveLost(), lost)
 		}
+		if err := l.LossKnown(); err != nil {
+			t.Error(err)
+		}
+		if first, last := l.LostAtEnd(); first != 0 || last != 0 {
+			t.Errorf("%d to %d are lost, though that is known", first, last)
+		}
 		if got := mustAppend(t, l, "after"); got != uint64(11-lost) {
 			t.Errorf("the next entry is %d, want %d", got, 11-lost)
 		}
