@@ -34,8 +34,8 @@ func TestBoxes(t *testing.T) {
 			t.Fatalf("get(%v) = %p, want %p", id, got, want[id])
 		}
 	}
-	if len(bs.list) != len(want) || len(bs.at) != len(want) {
-		t.Fatalf("%d in the list, %d in the map, want %d", len(bs.list), len(bs.at), len(want))
+	if n := slotsTaken(&bs); len(bs.list) != len(want) || n != len(want) {
+		t.Fatalf("%d in the list, %d slots are taken, want %d", len(bs.list), n, len(want))
 	}
 	for _, b := range bs.list {
 		if want[b.id] != b {
@@ -45,12 +45,32 @@ func TestBoxes(t *testing.T) {
 	for _, id := range slices.Collect(maps.Keys(want)) {
 		bs.remove(id)
 	}
-	if len(bs.list) != 0 || len(bs.at) != 0 {
-		t.Errorf("%d in the list, %d in the map, want none", len(bs.list), len(bs.at))
+	if n := slotsTaken(&bs); len(bs.list) != 0 || n != 0 {
+		t.Errorf("%d in the list, %d slots are taken, want none", len(bs.list), n)
 	}
 	for _, b := range bs.list[:cap(bs.list)] {
 		if b != nil {
 			t.Fatal("a removed mailbox can't be collected")
 		}
 	}
+}
+
+// TestBoxesGrow looks, at each size, for what is not there: that ends at a free slot.
+func TestBoxesGrow(t *testing.T) {
+	var bs boxes
+	for n := range 1000 {
+		if bs.get(uuid.New()) != nil || 4*n > 3*len(bs.slots) {
+			t.Fatalf("%d mailboxes in %d slots", n, len(bs.slots))
+		}
+		bs.add(&box{id: uuid.New()})
+	}
+}
+
+func slotsTaken(bs *boxes) (n int) {
+	for _, s := range bs.slots {
+		if s != 0 {
+			n++
+		}
+	}
+	return n
 }
