@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/genbrowser/genbrowser/server"
@@ -81,7 +79,7 @@ func (c *fastConn) serve() {
 	c.lane.forget(c)
 	if c.foreign && !c.over {
 		c.conn.SetDeadline(time.Time{})
-		c.lane.hand(&returned{c.conn, c.rest()}, nil)
+		c.lane.hand(&plain{Conn: c.conn, in: c.rest()}, nil)
 		return
 	}
 	c.conn.Close()
@@ -229,35 +227,6 @@ func (w *fastWork) settle(c *fastConn) {
 		}
 	}
 	w.posted = w.posted[:0]
-}
-
-// returned is a connection that is net/http's, with what the lane read of it.
-type returned struct {
-	net.Conn
-	in []byte
-}
-
-func (r *returned) Read(b []byte) (int, error) {
-	if len(r.in) == 0 {
-		return r.Conn.Read(b)
-	}
-	n := copy(b, r.in)
-	if r.in = r.in[n:]; len(r.in) == 0 {
-		r.in = nil
-	}
-	return n, nil
-}
-
-// NetConn returns the connection beneath.
-func (r *returned) NetConn() net.Conn { return r.Conn }
-
-// SyscallConn implements [syscall.Conn]; a stream takes it, on which nothing is read any more.
-func (r *returned) SyscallConn() (syscall.RawConn, error) {
-	c, ok := r.Conn.(syscall.Conn)
-	if !ok { // somebody else's listener wraps its connections
-		return nil, errors.ErrUnsupported
-	}
-	return c.SyscallConn()
 }
 
 // accepted is the answer to a send that was, made anew each second.

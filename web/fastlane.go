@@ -27,7 +27,7 @@ import (
 // Options.SendRate or SendBytes, which must know the client of each request, it leaves everything to net/http.
 func (h *Handler) FastLane(l net.Listener, srv *http.Server) net.Listener {
 	if h.messages != nil || h.bytes != nil {
-		return l
+		return NewListener(l)
 	}
 	lane := &fastLane{
 		Listener: l, h: h, srv: srv, parser: fastParser{begin: "POST " + h.sendPrefix, maxBody: h.office.Limits().Body},

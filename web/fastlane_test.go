@@ -431,7 +431,8 @@ func TestFastLaneLeavesQuotas(t *testing.T) {
 	}
 	defer l.Close()
 	for name, o := range map[string]Options{"messages": {SendRate: 1}, "bytes": {SendBytes: 1}} {
-		if s := serve(t, setup{web: o}); s.gb.FastLane(l, s.srv.Config) != l {
+		s := serve(t, setup{web: o})
+		if _, lane := s.gb.FastLane(l, s.srv.Config).(*fastLane); lane {
 			t.Errorf("with a quota of %s there is a fast lane", name)
 		}
 	}

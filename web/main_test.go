@@ -43,13 +43,13 @@ type site struct {
 type setup struct {
 	server server.Options
 	web    Options
-	kind   string                          // "", "tls", "h2", "fast" or "unhijackable"
+	kind   string                          // "", "plain", "tls", "h2", "fast" or "unhijackable"
 	http   func(*http.Server)              // further settings
 	wrap   func(http.Handler) http.Handler // what stands before the handler
 }
 
 // kinds of connections that a stream can have.
-var connections = []string{"http/1.1", "fast", "tls", "h2", "unhijackable"}
+var connections = []string{"http/1.1", "plain", "fast", "tls", "h2", "unhijackable"}
 
 func testRing(t testing.TB, purpose string) *address.Ring {
 	t.Helper()
@@ -95,6 +95,10 @@ func serve(t testing.TB, s setup) *site {
 	case "h2":
 		srv.EnableHTTP2 = true
 		srv.StartTLS()
+	case "plain":
+		srv.Config.ConnContext = ConnContext
+		srv.Listener = NewListener(srv.Listener)
+		srv.Start()
 	case "fast":
 		srv.Listener = gb.FastLane(srv.Listener, srv.Config)
 		srv.Start()

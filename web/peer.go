@@ -37,7 +37,8 @@ type peerKey struct{}
 // connection is what is known of one when it comes; the rest is its TLS handshake's.
 type connection struct {
 	net.Conn
-	peer Peer
+	plain *plain // nil unless its listener is of NewListener
+	peer  Peer
 
 	proved sync.Once
 	sender *server.Sender // once proved is done
@@ -45,8 +46,9 @@ type connection struct {
 
 // ConnContext makes the peer known to [PeerOf]. It is for http.Server.ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if r, ok := c.(*returned); ok {
-		c = r.Conn
+	p, _ := c.(*plain)
+	if p != nil {
+		c = p.Conn
 	}
 	raw, peer := c, Peer{Transport: "tcp", Remote: true}
 	if t, ok := c.(*tls.Conn); ok {
@@ -59,7 +61,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 			peer.Transport = "unix"
 		}
 	}
-	return context.WithValue(ctx, peerKey{}, &connection{Conn: c, peer: peer})
+	return context.WithValue(ctx, peerKey{}, &connection{Conn: c, plain: p, peer: peer})
 }
 
 // PeerOf returns who sent the request of a context, r.Context(). With a server that has no [ConnContext], it is a

@@ -19,6 +19,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	to := r.URL.Path[len(h.sendPrefix):]
 	b := bodies.Get().(*body)
 	defer b.release()
+	skipLook(r)
 	posted, err := h.post(to, r, b)
 	var reader server.Reader
 	if err == nil {

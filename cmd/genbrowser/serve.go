@@ -207,8 +207,11 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 		log.Info("listening", "url", l.url)
 		l.socket.pace = pace
 		l.socket.slow = f.SlowReader
-		if f.FastLane && (l.transport == "tcp" || l.transport == "unix") {
+		switch plain := l.transport == "tcp" || l.transport == "unix"; {
+		case plain && f.FastLane:
 			l.Listener = gb.FastLane(l.Listener, srv)
+		case plain:
+			l.Listener = web.NewListener(l.Listener)
 		}
 		serving.Go(func() {
 			if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {

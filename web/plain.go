@@ -1,0 +1,76 @@
+package web
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+)
+
+// NewListener returns a listener for an [http.Server] with [ConnContext], around one for TCP or unix sockets without
+// TLS. It saves processor time: while a send is taken, net/http watches for a client that goes, which changes nothing about
+// the send and takes a goroutine that is woken for nothing; on these connections it does not.
+func NewListener(l net.Listener) net.Listener { return plainListener{l} }
+
+type plainListener struct{ net.Listener }
+
+func (l plainListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &plain{Conn: c}, nil
+}
+
+// plain is a connection without TLS, as net/http has it.
+type plain struct {
+	net.Conn
+	in   []byte      // was read before net/http had the connection
+	skip atomic.Bool // net/http's next look for a client that goes finds nothing
+}
+
+// Read reads. Whether a client goes net/http finds out by reading one byte behind the request: once there is nothing, it looks no
+// more. Whoever else reads a single byte tries again.
+func (p *plain) Read(b []byte) (int, error) {
+	switch {
+	case len(b) == 1 && p.skip.CompareAndSwap(true, false):
+		return 0, nil
+	case len(p.in) == 0:
+		return p.Conn.Read(b)
+	}
+	n := copy(b, p.in)
+	if p.in = p.in[n:]; len(p.in) == 0 {
+		p.in = nil
+	}
+	return n, nil
+}
+
+// NetConn returns the connection beneath.
+func (p *plain) NetConn() net.Conn { return p.Conn }
+
+// CloseWrite lets net/http end a connection whose client still sends without taking the answer from it.
+func (p *plain) CloseWrite() error {
+	if c, ok := p.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SyscallConn implements [syscall.Conn]; a stream takes it, on which nothing is read any more.
+func (p *plain) SyscallConn() (syscall.RawConn, error) {
+	c, ok := p.Conn.(syscall.Conn)
+	if !ok { // somebody else's listener wraps its connections
+		return nil, errors.ErrUnsupported
+	}
+	return c.SyscallConn()
+}
+
+// skipLook has net/http not look for the client of a request whose body is still to be read: it would begin to once the
+// body ends, which net/http sees to where the handler does not.
+func skipLook(r *http.Request) {
+	c, ok := r.Context().Value(peerKey{}).(*connection)
+	if ok && c.plain != nil && r.ContentLength != 0 {
+		c.plain.skip.Store(true)
+	}
+}

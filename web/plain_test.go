@@ -1,0 +1,145 @@
+package web
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// looked is a listener that counts the looks of net/http for clients that go: reads of one byte.
+type looked struct {
+	net.Listener
+	looks *atomic.Int64
+}
+
+type lookedConn struct {
+	net.Conn
+	looks *atomic.Int64
+}
+
+func (l looked) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return lookedConn{c, l.looks}, err
+}
+
+func (c lookedConn) Read(b []byte) (int, error) {
+	if len(b) == 1 {
+		c.looks.Add(1)
+	}
+	return c.Conn.Read(b)
+}
+
+// requests writes requests to a connection and reads their answers.
+type requests struct {
+	t    *testing.T
+	conn net.Conn
+	from *bufio.Reader
+}
+
+func (r requests) begin(path, typ, body string) {
+	fmt.Fprintf(r.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", path, typ, len(body), body)
+}
+
+func (r requests) expect(status int, path, typ, body string) {
+	r.t.Helper()
+	r.begin(path, typ, body)
+	resp, err := http.ReadResponse(r.from, nil)
+	if err != nil || resp.StatusCode != status {
+		r.t.Fatalf("%s: %v, %v, want %d", path, resp, err, status)
+	}
+	io.Copy(io.Discard, resp.Body)
+}
+
+// TestSendsAreNotWatched: on connections of NewListener net/http looks for clients of calls that go, and not for those of
+// sends.
+func TestSendsAreNotWatched(t *testing.T) {
+	s := serve(t, setup{web: Options{HeldPerClient: 1}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var looks atomic.Int64
+	srv := &http.Server{Handler: s.gb, ConnContext: ConnContext}
+	go srv.Serve(NewListener(looked{l, &looks}))
+	t.Cleanup(func() { srv.Close() })
+	box := s.open()
+	send, call := "/_gb/send/"+box.Address, "/_gb/call/"+box.Address+"?timeout=60s"
+	const json = "application/json"
+	calls := func() int {
+		s.gb.held.mu.Lock()
+		defer s.gb.held.mu.Unlock()
+		return len(s.gb.held.of)
+	}
+	for name, before := range map[string]func(requests){
+		"at once":         func(requests) {},
+		"after a send":    func(r requests) { r.expect(http.StatusAccepted, send, json, "1") },
+		"after a refusal": func(r requests) { r.expect(http.StatusUnsupportedMediaType, send, "image/png", "1") },
+		"after nothing":   func(r requests) { r.expect(http.StatusBadRequest, send, json, "") },
+		"after a long one": func(r requests) {
+			r.expect(http.StatusRequestEntityTooLarge, send, json, `"`+strings.Repeat("x", 70<<10)+`"`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			r := requests{t, conn, bufio.NewReader(conn)}
+			before(r)
+			r.begin(call, json, `1`)
+			until(t, "the call waits", func() bool { return calls() == 1 })
+			conn.Close()
+			until(t, "it is noticed that its client is gone", func() bool { return calls() == 0 })
+		})
+	}
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r := requests{t, conn, bufio.NewReader(conn)}
+	looks.Store(0)
+	for range 100 {
+		r.expect(http.StatusAccepted, send, json, "1")
+	}
+	if n := looks.Load(); n != 0 {
+		t.Errorf("net/http looked %d times whether the client of a send goes", n)
+	}
+}
+
+// What net/http has of a connection can be half closed, so that a client that still sends gets its answer.
+func TestPlainClosesOneWay(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := NewListener(l).Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(client); err != nil || len(b) != 0 {
+		t.Errorf("the client reads %q, %v, want the end", b, err)
+	}
+	if _, err := client.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if n, err := conn.Read(make([]byte, 2)); n != 1 || err != nil {
+		t.Errorf("the server reads %d, %v", n, err)
+	}
+}
