@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -249,7 +250,12 @@ func (j *journal) run() {
 			j.end(ErrShuttingDown)
 			return
 		}
-		for c := j.take(); c != nil; c = j.take() {
+		for {
+			letOthersAdd()
+			c := j.take()
+			if c == nil {
+				break
+			}
 			began := time.Now()
 			if err := j.store(c); err != nil {
 				j.end(err)
@@ -260,6 +266,14 @@ func (j *journal) run() {
 				time.Sleep(gatherFor - time.Since(began))
 			}
 		}
+	}
+}
+
+// letOthersAdd lets those run who have something to add by now. The first of them woke who sends or stores it, which
+// would do so for that one alone. Where nobody else wants to run it takes no time.
+func letOthersAdd() {
+	for range 4 { // who begins to run may let others run
+		runtime.Gosched()
 	}
 }
 

@@ -111,6 +111,7 @@ func (c *cluster) keepSending() {
 		case <-c.done:
 			return
 		}
+		letOthersAdd()
 		if c.sendWaiting() < busyBytes {
 			time.Sleep(packetEvery)
 		} else {
