@@ -40,7 +40,8 @@ type journal struct {
 
 	floor atomic.Uint64 // up to here the log may be trimmed
 
-	last uint64 // place of the newest entry; run's
+	last    uint64    // place of the newest entry; run's
+	crowded time.Time // until then it is not waited for others; run's
 }
 
 const (
@@ -251,7 +252,7 @@ func (j *journal) run() {
 			return
 		}
 		for {
-			letOthersAdd()
+			j.letOthersAdd()
 			c := j.take()
 			if c == nil {
 				break
@@ -269,12 +270,30 @@ func (j *journal) run() {
 	}
 }
 
-// letOthersAdd lets those run who have something to add by now. The first of them woke who sends or stores it, which
-// would do so for that one alone. Where nobody else wants to run it takes no time.
-func letOthersAdd() {
-	for range 4 { // who begins to run may let others run
-		runtime.Gosched()
+// letOthersAdd lets those run who are ready to, and may have something to add. The first of them woke this goroutine, which
+// would store that one's record alone. Among others who compute all the time its turn would come late: then it does not, for
+// a hundred times as long.
+func (j *journal) letOthersAdd() {
+	began := time.Now()
+	if began.Before(j.crowded) {
+		return
 	}
+	before := j.waiting()
+	runtime.Gosched()
+	now := time.Now()
+	if took := now.Sub(began); took > time.Duration(4+j.waiting()-before)*time.Millisecond {
+		j.crowded = now.Add(100 * took)
+	}
+}
+
+// waiting returns how many records the next commit has.
+func (j *journal) waiting() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.queue) == 0 {
+		return 0
+	}
+	return j.queue[0].records
 }
 
 // store tries until the commit is stored, or can never be.

@@ -111,7 +111,6 @@ func (c *cluster) keepSending() {
 		case <-c.done:
 			return
 		}
-		letOthersAdd()
 		if c.sendWaiting() < busyBytes {
 			time.Sleep(packetEvery)
 		} else {
