@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
-	"syscall"
 )
 
 // NewListener returns a listener for an [http.Server] with [ConnContext], around one for TCP or unix sockets without
@@ -46,24 +45,12 @@ func (p *plain) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// NetConn returns the connection beneath.
-func (p *plain) NetConn() net.Conn { return p.Conn }
-
 // CloseWrite lets net/http end a connection whose client still sends without taking the answer from it.
 func (p *plain) CloseWrite() error {
 	if c, ok := p.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
 	}
 	return errors.ErrUnsupported
-}
-
-// SyscallConn implements [syscall.Conn]; a stream takes it, on which nothing is read any more.
-func (p *plain) SyscallConn() (syscall.RawConn, error) {
-	c, ok := p.Conn.(syscall.Conn)
-	if !ok { // somebody else's listener wraps its connections
-		return nil, errors.ErrUnsupported
-	}
-	return c.SyscallConn()
 }
 
 // skipLook has net/http not look for the client of a request whose body is still to be read: it would begin to once the

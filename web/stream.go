@@ -116,6 +116,9 @@ func hijack(w http.ResponseWriter) net.Conn {
 	if err != nil {
 		return nil
 	}
+	if p, ok := conn.(*plain); ok { // nothing is read any more
+		return p.Conn
+	}
 	return conn
 }
 
