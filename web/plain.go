@@ -30,10 +30,11 @@ type plain struct {
 }
 
 // Read reads. Whether a client goes net/http finds out by reading one byte behind the request: once there is nothing, it looks no
-// more. Whoever else reads a single byte tries again.
+// more. Whoever else reads a single byte tries again. A longer read is of what follows, and the look for the client of
+// the request before, whose body had been read when the handler began, has been.
 func (p *plain) Read(b []byte) (int, error) {
 	switch {
-	case len(b) == 1 && p.skip.CompareAndSwap(true, false):
+	case p.skip.Swap(false) && len(b) == 1:
 		return 0, nil
 	case len(p.in) == 0:
 		return p.Conn.Read(b)
@@ -54,10 +55,9 @@ func (p *plain) CloseWrite() error {
 }
 
 // skipLook has net/http not look for the client of a request whose body is still to be read: it would begin to once the
-// body ends, which net/http sees to where the handler does not.
+// body ends.
 func skipLook(r *http.Request) {
-	c, ok := r.Context().Value(peerKey{}).(*connection)
-	if ok && c.plain != nil && r.ContentLength != 0 {
+	if c, ok := r.Context().Value(peerKey{}).(*connection); ok && c.plain != nil {
 		c.plain.skip.Store(true)
 	}
 }

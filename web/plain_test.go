@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -55,6 +56,19 @@ func (r requests) expect(status int, path, typ, body string) {
 	io.Copy(io.Discard, resp.Body)
 }
 
+// readsAhead reads the body of a request that asks for it before h does, and waits until net/http looks for its client.
+func readsAhead(t *testing.T, looks *atomic.Int64, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "ahead" {
+			before := looks.Load()
+			b, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			until(t, "net/http looks for the client", func() bool { return looks.Load() > before })
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // TestSendsAreNotWatched: on connections of NewListener net/http looks for clients of calls that go, and not for those of
 // sends.
 func TestSendsAreNotWatched(t *testing.T) {
@@ -64,7 +78,7 @@ func TestSendsAreNotWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	var looks atomic.Int64
-	srv := &http.Server{Handler: s.gb, ConnContext: ConnContext}
+	srv := &http.Server{Handler: readsAhead(t, &looks, s.gb), ConnContext: ConnContext}
 	go srv.Serve(NewListener(looked{l, &looks}))
 	t.Cleanup(func() { srv.Close() })
 	box := s.open()
@@ -83,6 +97,7 @@ func TestSendsAreNotWatched(t *testing.T) {
 		"after a long one": func(r requests) {
 			r.expect(http.StatusRequestEntityTooLarge, send, json, `"`+strings.Repeat("x", 70<<10)+`"`)
 		},
+		"after one that was read ahead": func(r requests) { r.expect(http.StatusAccepted, send+"?ahead", json, "1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", l.Addr().String())
