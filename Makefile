@@ -80,9 +80,10 @@ compare-durable: build ## the same load with and without --data; ARGS="-r 3 -s 4
 		-server "always=$(GENBROWSER_BIN) serve --data {dir}" \
 		-server "interval=$(GENBROWSER_BIN) serve --data {dir} --sync interval" $(ARGS)
 
-compare-cluster: build ## the same load on one node and on three; ARGS="-r 3 -s 4"
+compare-cluster: build ## the same load on one node and on three; ARGS="-r 3 -s 4", SCHED=--other for the usual policy
 	go build -o tmp/nats-server github.com/nats-io/nats-server/v2
-	go run ./bench/compare -k "" -pin=false -w 64,256 -s 4 -idle 500ms -settle 4s \
+	go build -o tmp/compare ./bench/compare
+	chrt $(or $(SCHED),--batch) 0 tmp/compare -k "" -pin=false -w 64,256 -s 4 -idle 500ms -settle 4s \
 		-server "one=$(CLUSTER)" \
 		-server "three=$(CLUSTER) --listen=tcp4://127.0.0.1:8102 --listen=tcp4://127.0.0.1:8103" $(ARGS)
 
