@@ -121,7 +121,7 @@ func BenchmarkParseLine(b *testing.B) {
 	b.ReportAllocs()
 	var l line
 	for b.Loop() {
-		if err := parseLine(&l, text); err != nil {
+		if err := parseLine(&l, text, 512); err != nil {
 			b.Fatal(err)
 		}
 	}

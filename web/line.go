@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 	"unsafe"
@@ -20,13 +21,10 @@ type line struct {
 	letter server.Letter
 }
 
-// lineDepth is more than any server's limit of nesting, which is checked where the body is.
-const lineDepth = 10_001
-
 // parseLine takes a line apart in one pass. A member that is unknown or comes twice is refused: what a typing
 // error meant, or which of two was meant, can't be known. The letter's name is set even if there is an error,
-// when it was read before.
-func parseLine(l *line, b []byte) error {
+// when it was read before. Members are nested at most depth deep, as bodies are.
+func parseLine(l *line, b []byte, depth int) error {
 	*l = line{}
 	at := jsonscan.Space(b, 0)
 	if at >= len(b) || b[at] != '{' {
@@ -41,8 +39,11 @@ func parseLine(l *line, b []byte) error {
 		if err != nil {
 			return malformedLine("not valid JSON")
 		}
-		end, err := jsonscan.Value(b, value, lineDepth)
-		if err != nil {
+		end, err := jsonscan.Value(b, value, depth)
+		switch {
+		case err == jsonscan.ErrDepth:
+			return tooDeep(name, depth)
+		case err != nil:
 			return malformedLine("not valid JSON")
 		}
 		member, known := members[string(name)]
@@ -72,6 +73,13 @@ func parseLine(l *line, b []byte) error {
 		return malformedLine(`member "body" is missing`)
 	}
 	return nil
+}
+
+func tooDeep(name []byte, depth int) error {
+	if string(name) == `"body"` {
+		return fmt.Errorf("%w: nested more than %d deep", mailbox.ErrMalformedJSON, depth)
+	}
+	return malformedLine("member " + string(name[:min(len(name), 40)]) + " is nested more than " + strconv.Itoa(depth) + " deep")
 }
 
 type member struct {

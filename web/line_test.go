@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/genbrowser/genbrowser/mailbox"
 )
 
 // FuzzParseLine compares the parser with encoding/json, which is told to be as strict.
@@ -25,7 +28,7 @@ func FuzzParseLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var got line
-		err := parseLine(&got, b)
+		err := parseLine(&got, b, 10_001) // deeper than encoding/json goes
 		want, wantErr := referenceLine(b)
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("parseLine(%q) = %v, encoding/json says %v", b, err, wantErr)
@@ -39,6 +42,16 @@ func FuzzParseLine(f *testing.F) {
 			t.Fatalf("parseLine(%q) = %+v, encoding/json says %+v", b, got, want)
 		}
 	})
+}
+
+// Where lines are taken apart they are no deeper than bodies may be, for each level takes room on the stack.
+func TestParseLineDepth(t *testing.T) {
+	for depth, want := range map[int]error{7: nil, 8: mailbox.ErrMalformedJSON} {
+		var l line
+		if err := parseLine(&l, []byte(`{"to":"a","body":`+nested(depth)+`}`), 7); !errors.Is(err, want) {
+			t.Errorf("%d deep: %v, want %v", depth, err, want)
+		}
+	}
 }
 
 type reference struct {

@@ -69,7 +69,8 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	if u.counted = h.messages != nil || h.bytes != nil || h.monitors != nil; u.counted {
 		u.client = h.address(r)
 	}
-	u.endless, u.maxLine = endless, h.office.Limits().Body+lineOverhead
+	limits := h.office.Limits()
+	u.endless, u.maxLine, u.depth = endless, limits.Body+lineOverhead, limits.Depth
 	if err := u.run(); err != nil && !endless {
 		panic(http.ErrAbortHandler) // for the same reason: net/http would go on with this connection
 	}
@@ -101,6 +102,7 @@ type upload struct {
 	body    io.Reader
 	endless bool // the sender said no length: it may wait for an answer before it sends more
 	maxLine int
+	depth   int    // of nesting, at most
 	counted bool   // there are quotas
 	client  string // then, its address
 	sender  *server.Sender
@@ -238,7 +240,7 @@ func (u *upload) line(line []byte) {
 		return // a sign of life
 	}
 	l := &u.next
-	err := parseLine(l, line)
+	err := parseLine(l, line, u.depth)
 	var posted server.Posted
 	if err == nil && u.counted {
 		err = u.h.maySend(u.client, len(l.letter.Body))
@@ -256,7 +258,7 @@ func (u *upload) line(line []byte) {
 // refuseLong notes the answer to a line that is too long, with its id if that stands where the line, or what is there
 // of it, can be read.
 func (u *upload) refuseLong(line []byte) {
-	parseLine(&u.next, line)
+	parseLine(&u.next, line, u.depth)
 	u.taken = append(u.taken, taken{id: u.next.letter.Name, err: &problem.Problem{
 		Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes",
 	}})
