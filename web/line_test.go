@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/server"
 )
 
 // FuzzParseLine compares the parser with encoding/json, which is told to be as strict.
@@ -44,12 +44,19 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-// Where lines are taken apart they are no deeper than bodies may be, for each level takes room on the stack.
-func TestParseLineDepth(t *testing.T) {
-	for depth, want := range map[int]error{7: nil, 8: mailbox.ErrMalformedJSON} {
-		var l line
-		if err := parseLine(&l, []byte(`{"to":"a","body":`+nested(depth)+`}`), 7); !errors.Is(err, want) {
-			t.Errorf("%d deep: %v, want %v", depth, err, want)
+// Lines are taken apart no deeper than bodies may be, for each level takes room on the stack.
+func TestDeepLines(t *testing.T) {
+	s := serve(t, setup{server: server.Options{Limits: mailbox.Limits{Depth: 7}}})
+	to := `{"to":"` + s.open().Address + `","body":`
+	for line, want := range map[string]string{
+		to + nested(7) + "}":         `{"status":202}`,
+		to + nested(8) + "}":         "malformed-json",
+		to + `1,"id":` + nested(7):   "want a string",
+		to + `1,"id":` + nested(8):   `member \"id\" is nested more than 7 deep`,
+		to + `1,"id":` + nested(1e4): `member \"id\" is nested more than 7 deep`,
+	} {
+		if a := s.do("POST", "/_gb/send", line, "Content-Type", "application/x-ndjson"); !strings.Contains(a.body, want) {
+			t.Errorf("%.100s: %s, want %s", line, a.body, want)
 		}
 	}
 }
