@@ -19,6 +19,7 @@ import (
 type fastConn struct {
 	lane   *fastLane
 	conn   net.Conn
+	quick  net.Conn // the same, to be read and written
 	sender *server.Sender
 
 	in      []byte // read, and not yet served
@@ -79,7 +80,7 @@ func (c *fastConn) serve() {
 	c.lane.forget(c)
 	if c.foreign && !c.over {
 		c.conn.SetDeadline(time.Time{})
-		c.lane.hand(&plain{Conn: c.conn, in: c.rest()}, nil)
+		c.lane.hand(newPlain(c.conn, c.rest()), nil)
 		return
 	}
 	c.conn.Close()
@@ -92,7 +93,7 @@ func (c *fastConn) read() {
 		c.in = append(make([]byte, 0, max(want, 2*cap(c.in))), c.in...)
 	}
 	begun := len(c.in) > 0
-	n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
+	n, err := c.quick.Read(c.in[len(c.in):cap(c.in)])
 	c.in = c.in[:len(c.in)+n]
 	if n > 0 && len(c.in) >= c.need {
 		c.serveAll(begun)
@@ -163,7 +164,7 @@ func (c *fastConn) write(b []byte, now time.Time) {
 		c.writeUntil = now.Add(c.lane.h.slow)
 		c.conn.SetWriteDeadline(c.writeUntil)
 	}
-	if _, err := c.conn.Write(b); err != nil {
+	if _, err := c.quick.Write(b); err != nil {
 		c.over = true
 	}
 }

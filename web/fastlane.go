@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/genbrowser/genbrowser/internal/sock"
 	"github.com/genbrowser/genbrowser/server"
 )
 
@@ -105,7 +106,7 @@ func (l *fastLane) accept() {
 }
 
 func (l *fastLane) take(c net.Conn) {
-	f := &fastConn{lane: l, conn: c}
+	f := &fastConn{lane: l, conn: c, quick: sock.Conn(c)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending {

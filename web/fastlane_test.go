@@ -476,7 +476,7 @@ func TestFastRoom(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	defer there.Close()
-	c := &fastConn{conn: here, in: make([]byte, 0, fastBuffer), need: 8 << 20}
+	c := &fastConn{conn: here, quick: here, in: make([]byte, 0, fastBuffer), need: 8 << 20}
 	go func() {
 		for range 40 {
 			there.Write(make([]byte, 1<<10))

@@ -5,11 +5,14 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/genbrowser/genbrowser/internal/sock"
 )
 
 // NewListener returns a listener for an [http.Server] with [ConnContext], around one for TCP or unix sockets without
 // TLS. It saves processor time: while a send is taken, net/http watches for a client that goes, which changes nothing about
-// the send and takes a goroutine that is woken for nothing; on these connections it does not.
+// the send and takes a goroutine that is woken for nothing; on these connections it does not. And on Linux they are read
+// and written past Go's scheduler, which would wake a thread of its own for each after a pause.
 func NewListener(l net.Listener) net.Listener { return plainListener{l} }
 
 type plainListener struct{ net.Listener }
@@ -19,15 +22,18 @@ func (l plainListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plain{Conn: c}, nil
+	return newPlain(c, nil), nil
 }
 
 // plain is a connection without TLS, as net/http has it.
 type plain struct {
-	net.Conn
-	in   []byte      // was read before net/http had the connection
-	skip atomic.Bool // net/http's next look for a client that goes finds nothing
+	net.Conn             // as it was accepted
+	quick    net.Conn    // the same, for what net/http reads and writes
+	in       []byte      // was read before net/http had the connection
+	skip     atomic.Bool // net/http's next look for a client that goes finds nothing
 }
+
+func newPlain(c net.Conn, in []byte) *plain { return &plain{Conn: c, quick: sock.Conn(c), in: in} }
 
 // Read reads. Whether a client goes net/http finds out by reading one byte behind the request: once there is nothing, it looks no
 // more. Whoever else reads a single byte tries again. A longer read is of what follows, and the look for the client of
@@ -37,7 +43,7 @@ func (p *plain) Read(b []byte) (int, error) {
 	case p.skip.Swap(false) && len(b) == 1:
 		return 0, nil
 	case len(p.in) == 0:
-		return p.Conn.Read(b)
+		return p.quick.Read(b)
 	}
 	n := copy(b, p.in)
 	if p.in = p.in[n:]; len(p.in) == 0 {
@@ -45,6 +51,9 @@ func (p *plain) Read(b []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// Write implements [net.Conn].
+func (p *plain) Write(b []byte) (int, error) { return p.quick.Write(b) }
 
 // CloseWrite lets net/http end a connection whose client still sends without taking the answer from it.
 func (p *plain) CloseWrite() error {

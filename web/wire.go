@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/genbrowser/genbrowser/internal/sock"
 )
 
 // wire is what the bytes of a stream go into. One goroutine at a time uses it.
@@ -35,7 +37,7 @@ func newSocket(conn net.Conn, sendBuffer int) *socket {
 	if c, ok := s.link().(interface{ SetWriteBuffer(int) error }); ok {
 		c.SetWriteBuffer(sendBuffer)
 	}
-	if c, ok := conn.(syscall.Conn); ok && canTryWrite {
+	if c, ok := conn.(syscall.Conn); ok && sock.CanTry {
 		if raw, err := c.SyscallConn(); err == nil {
 			s.raw = raw
 		}
@@ -78,7 +80,7 @@ type attempt struct {
 
 var attempts = sync.Pool{New: func() any {
 	a := new(attempt)
-	a.try = func(fd uintptr) { a.n, a.err = tryWrite(fd, a.b) }
+	a.try = func(fd uintptr) { a.n, a.err = sock.TryWrite(fd, a.b) }
 	return a
 }}
 

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+
+	"github.com/genbrowser/genbrowser/internal/sock"
 )
 
 // listener is one of --listen, and how a client calls it.
@@ -102,7 +104,7 @@ func listenTCP(transport, family, address string, config *tls.Config) (listener,
 	if config == nil {
 		return listener{Listener: socket, socket: socket, transport: transport, family: family, url: "http://" + callable(l.Addr())}, nil
 	}
-	return listener{Listener: tls.NewListener(socket, config), socket: socket, transport: transport, family: family, url: "https://" + callable(l.Addr())}, nil
+	return listener{Listener: tls.NewListener(sock.Listener(socket), config), socket: socket, transport: transport, family: family, url: "https://" + callable(l.Addr())}, nil
 }
 
 // socketMode reads ?mode=0660, the permissions of a socket: who may write may connect. By default that is the server's

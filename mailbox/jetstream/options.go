@@ -42,7 +42,8 @@ type Options struct {
 
 	// URLs are servers of a NATS that runs elsewhere, such as nats://10.0.0.1:4222 or tls://nats.example.
 	URLs []string
-	// NATS is how to connect to them, for example nats.UserCredentials("file").
+	// NATS is how to connect to them, for example nats.UserCredentials("file"). Of dialers it takes those of
+	// nats.SetCustomDialer.
 	NATS []nats.Option
 }
 
