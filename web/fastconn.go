@@ -147,7 +147,10 @@ func (c *fastConn) serveAll(begun bool) {
 	c.in = c.in[:copy(c.in, c.in[at:])]
 	w.settle(c)
 	now := time.Now()
-	c.write(w.out, now)
+	if len(w.out) > 0 {
+		now = c.lane.h.turns.take(now)
+		c.write(w.out, now)
+	}
 	switch {
 	case len(c.in) == 0:
 		c.mayRead(c.lane.idleTimeout(), now)
@@ -157,9 +160,6 @@ func (c *fastConn) serveAll(begun bool) {
 }
 
 func (c *fastConn) write(b []byte, now time.Time) {
-	if len(b) == 0 {
-		return
-	}
 	if soon(c.writeUntil, c.lane.h.slow, now) {
 		c.writeUntil = now.Add(c.lane.h.slow)
 		c.conn.SetWriteDeadline(c.writeUntil)

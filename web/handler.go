@@ -111,6 +111,7 @@ type Handler struct {
 	ctx     context.Context // ends when the service shuts down
 	cancel  context.CancelFunc
 	tally   tally
+	turns   turns
 	streams streams
 	held    *held
 	crew    crew.Crew // of streams that wait for their readers
@@ -145,6 +146,7 @@ func New(o Options) (*Handler, error) {
 		start:      time.Now(),
 		wheel:      o.Server.Wheel(),
 	}
+	h.turns.start = h.start
 	if o.Prefix != "" {
 		h.prefix = strings.TrimRight(o.Prefix, "/")
 		if !strings.HasPrefix(o.Prefix, "/") || h.prefix == "" {

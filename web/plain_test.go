@@ -49,6 +49,11 @@ func (r requests) begin(path, typ, body string) {
 func (r requests) expect(status int, path, typ, body string) {
 	r.t.Helper()
 	r.begin(path, typ, body)
+	r.expectAnswer(status, path)
+}
+
+func (r requests) expectAnswer(status int, path string) {
+	r.t.Helper()
 	resp, err := http.ReadResponse(r.from, nil)
 	if err != nil || resp.StatusCode != status {
 		r.t.Fatalf("%s: %v, %v, want %d", path, resp, err, status)
