@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/genbrowser/genbrowser/internal/yield"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -40,8 +40,8 @@ type journal struct {
 
 	floor atomic.Uint64 // up to here the log may be trimmed
 
-	last    uint64    // place of the newest entry; run's
-	crowded time.Time // until then it is not waited for others; run's
+	last   uint64      // place of the newest entry; run's
+	others yield.Point // who may have something to add; run's
 }
 
 const (
@@ -271,19 +271,12 @@ func (j *journal) run() {
 }
 
 // letOthersAdd lets those run who are ready to, and may have something to add. The first of them woke this goroutine, which
-// would store that one's record alone. Among others who compute all the time its turn would come late: then it does not, for
-// a hundred times as long.
+// would store that one's record alone.
 func (j *journal) letOthersAdd() {
-	began := time.Now()
-	if began.Before(j.crowded) {
-		return
-	}
 	before := j.waiting()
-	runtime.Gosched()
-	now := time.Now()
-	if took := now.Sub(began); took > time.Duration(4+j.waiting()-before)*time.Millisecond {
-		j.crowded = now.Add(100 * took)
-	}
+	j.others.Yield(time.Now(), func() time.Duration {
+		return time.Duration(4+j.waiting()-before) * time.Millisecond
+	})
 }
 
 // waiting returns how many records the next commit has.

@@ -42,18 +42,16 @@ func TestJournalAmongOthersWhoCompute(t *testing.T) {
 		}()
 	}
 	j := &journal{}
-	for end := time.Now().Add(time.Minute); j.crowded.IsZero(); {
+	for end := time.Now().Add(time.Minute); ; {
+		began := time.Now()
+		for range 100 {
+			j.letOthersAdd()
+		}
+		if time.Since(began) < 200*time.Millisecond {
+			return
+		}
 		if time.Now().After(end) {
 			t.Fatal("it does not notice them")
 		}
-		j.letOthersAdd()
-	}
-	j.crowded = time.Now().Add(time.Minute)
-	began := time.Now()
-	for range 1000 {
-		j.letOthersAdd()
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("1,000 turns took %v", took)
 	}
 }

@@ -146,7 +146,6 @@ func New(o Options) (*Handler, error) {
 		start:      time.Now(),
 		wheel:      o.Server.Wheel(),
 	}
-	h.turns.start = h.start
 	if o.Prefix != "" {
 		h.prefix = strings.TrimRight(o.Prefix, "/")
 		if !strings.HasPrefix(o.Prefix, "/") || h.prefix == "" {

@@ -17,7 +17,7 @@ func TestTurnsAreTakenTogether(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	together := 0
 	for range 20 { // now and then the runtime has who waits longest run first
-		turns := turns{start: time.Now()}
+		var turns turns
 		var all sync.WaitGroup
 		var delivered atomic.Int64
 		first := make(chan int, 10)
@@ -46,20 +46,18 @@ func TestTurnsAmongOthersWhoCompute(t *testing.T) {
 			}
 		}()
 	}
-	turns := turns{start: time.Now()}
-	for end := time.Now().Add(time.Minute); turns.crowded.Load() == 0; {
+	var turns turns
+	for end := time.Now().Add(time.Minute); ; {
+		began := time.Now()
+		for range 100 {
+			turns.take(time.Now())
+		}
+		if time.Since(began) < 200*time.Millisecond {
+			return
+		}
 		if time.Now().After(end) {
 			t.Fatal("it does not notice them")
 		}
-		turns.take(time.Now())
-	}
-	turns.crowded.Store(int64(time.Hour))
-	began := time.Now()
-	for range 1000 {
-		turns.take(time.Now())
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("1,000 turns took %v", took)
 	}
 }
 

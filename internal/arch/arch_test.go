@@ -39,6 +39,7 @@ var forbidden = []struct{ from, to, reason string }{
 	{"internal/wheel", module + "/", "it keeps deadlines and knows nothing of ours"},
 	{"internal/crew", module + "/", "it runs functions and knows nothing of ours"},
 	{"internal/sock", module + "/", "it reads and writes sockets and knows nothing of ours"},
+	{"internal/yield", module + "/", "it yields and knows nothing of ours"},
 	{"internal/options", module + "/", "it looks at numbers and knows nothing of ours"},
 	{"internal/testport", module + "/", "it finds ports and knows nothing of ours"},
 	{"cmd/genbrowser", module + "/internal/testport", "the program does not test"},
