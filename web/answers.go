@@ -86,7 +86,7 @@ func (a *answers) add(id string, late bool, err error) {
 // refusedLine is the problem of a line.
 func (h *Handler) refusedLine(id string, err error) []byte {
 	p := toProblem(err)
-	h.tally.refuse(p.Kind)
+	h.tally.refused.add(p.Kind)
 	if p.Kind == problem.Internal {
 		h.log.Error("message failed", "error", err)
 	}

@@ -26,7 +26,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request) {
 			answer(w, toProblem(err))
 			return
 		}
-		h.tally.refuse(toProblem(err).Kind)
+		h.tally.refused.add(toProblem(err).Kind)
 		h.refuse(w, err)
 		return
 	}

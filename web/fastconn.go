@@ -251,7 +251,7 @@ func (a *datedAnswer) at(now time.Time) string {
 
 // appendRefusal appends the answer that refuse gives.
 func (h *Handler) appendRefusal(b []byte, err error, now time.Time) []byte {
-	h.tally.refuse(toProblem(err).Kind)
+	h.tally.refused.add(toProblem(err).Kind)
 	answer := refusal{header: http.Header{"Date": {now.UTC().Format(http.TimeFormat)}}}
 	h.refuse(&answer, err)
 	out := bytes.NewBuffer(b)

@@ -74,6 +74,9 @@ var numbers = []number{
 	total("fast_lane_sends", "Sends that the fast lane served, past net/http.", func(r *scrape) int64 { return r.fast }),
 }
 
+var requestsDesc = prometheus.NewDesc("genbrowser_requests_refused_total",
+	"Requests that were answered with a problem, by its code. The failures that callees reply with do not count.", []string{"reason"}, nil)
+
 var refusedDesc = prometheus.NewDesc("genbrowser_messages_refused_total",
 	"Messages refused to their senders, by the code of the problem that these were told.", []string{"reason"}, nil)
 
@@ -122,6 +125,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 			out <- n.desc
 		}
 	}
+	out <- requestsDesc
 	out <- refusedDesc
 	out <- unopenedDesc
 	out <- commitRecordsDesc
@@ -133,8 +137,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	r := &scrape{h.office.Metrics(), h.streams.count(), h.tally.delivered.Load(), h.tally.fast.Load()}
 	r.send(out, numbers)
 	for _, k := range problem.Kinds() {
-		out <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(h.tally.refused[k].Load()), k.Code)
-		out <- prometheus.MustNewConstMetric(unopenedDesc, prometheus.CounterValue, float64(h.tally.unopened[k].Load()), k.Code)
+		out <- refusals(requestsDesc, h.tally.requests, k)
+		out <- refusals(refusedDesc, h.tally.refused, k)
+		out <- refusals(unopenedDesc, h.tally.unopened, k)
 	}
 	if r.Log != nil {
 		r.send(out, logNumbers)
@@ -144,6 +149,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if r.Cluster != nil {
 		r.send(out, clusterNumbers)
 	}
+}
+
+func refusals(d *prometheus.Desc, of byKind, k *problem.Kind) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(of[k].Load()), k.Code)
 }
 
 func (r *scrape) send(out chan<- prometheus.Metric, list []number) {

@@ -88,6 +88,31 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// Whatever is answered with a problem is counted, once.
+func TestRequestsRefused(t *testing.T) {
+	for _, kind := range []string{"", "fast"} {
+		s := serve(t, setup{kind: kind, web: Options{AllowedOrigins: []string{"https://ok.example"}}})
+		o := s.open()
+		s.do("GET", "/_gb/none", "")
+		s.do("PUT", "/_gb/mailbox", "")
+		s.do("POST", "/_gb/mailbox", "", "Origin", "https://elsewhere.example")
+		s.do("POST", "/_gb/send/"+o.Address, "1", "Origin", "https://elsewhere.example")
+		s.do("GET", "/_gb/mailbox", "", "Accept", "text/event-stream", "Authorization", "Bearer "+o.Address)
+		s.send(o.Address, "no JSON")
+		s.do("POST", "/_gb/send", "{}\n", "Content-Type", "application/jsonl")
+		s.mustSend(o.Address, "1")
+		s.expectMetrics(map[string]string{
+			`genbrowser_requests_refused_total{reason="not-found"}`:          "1",
+			`genbrowser_requests_refused_total{reason="method-not-allowed"}`: "1",
+			`genbrowser_requests_refused_total{reason="origin-not-allowed"}`: "2",
+			`genbrowser_requests_refused_total{reason="missing-right"}`:      "1",
+			`genbrowser_requests_refused_total{reason="malformed-json"}`:     "1",
+			`genbrowser_requests_refused_total{reason="malformed-envelope"}`: "0",
+			`genbrowser_messages_refused_total{reason="origin-not-allowed"}`: "0",
+		})
+	}
+}
+
 // A gap is no message that was delivered.
 func TestGapsAreNotDelivered(t *testing.T) {
 	c := &chunk{}

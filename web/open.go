@@ -52,7 +52,7 @@ func (h *Handler) describe(m server.Mailbox, withKey bool) opened {
 func (h *Handler) admit(r *http.Request) (server.Mailbox, error) {
 	m, err := h.tryAdmit(r)
 	if err != nil {
-		h.tally.refuseOpen(toProblem(err).Kind)
+		h.tally.unopened.add(toProblem(err).Kind)
 	}
 	return m, err
 }

@@ -97,6 +97,7 @@ func ofFailure(f *server.Failure) *problem.Problem {
 // refuse answers with the problem of err.
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	p := toProblem(err)
+	h.tally.requests.add(p.Kind)
 	if p.Kind == problem.Internal {
 		h.log.Error("request failed", "error", err)
 	}

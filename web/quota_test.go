@@ -52,7 +52,7 @@ func TestSendQuotas(t *testing.T) {
 			if got := summary(t, answers[2]) + ", " + summary(t, answers[3]); got != "202, 429 too-many-messages" {
 				t.Errorf("the third and the fourth line: %s", got)
 			}
-			if n := metric(t, s, `genbrowser_messages_refused_total{reason="too-many-messages"}`); n != "3" {
+			if n := s.metric(`genbrowser_messages_refused_total{reason="too-many-messages"}`); n != "3" {
 				t.Errorf("%s are counted as refused, want 3", n)
 			}
 		})
@@ -69,17 +69,6 @@ func TestQuotaBelowTooLarge(t *testing.T) {
 	}
 }
 
-// metric returns the value of a number of /metrics.
-func metric(t *testing.T, s *site, name string) string {
-	t.Helper()
-	for line := range strings.Lines(s.do("GET", "/metrics", "").body) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
-}
-
 func TestStreamsPerClient(t *testing.T) {
 	s := serve(t, setup{web: Options{StreamsPerClient: 2, ClientAddress: byHeader}})
 	first := s.stream("/_gb/mailbox?new", "Client", "a")
@@ -87,7 +76,7 @@ func TestStreamsPerClient(t *testing.T) {
 	s.stream("/_gb/mailbox?new", "Client", "a").init()
 	_, a := s.tryStream("/_gb/mailbox?new", "Client", "a")
 	expectProblem(t, "a third stream", a, 429, "too-many-streams")
-	if n := metric(t, s, "genbrowser_mailboxes"); n != "2" {
+	if n := s.metric("genbrowser_mailboxes"); n != "2" {
 		t.Errorf("%s mailboxes, of which nobody knows one; want 2", n)
 	}
 	s.stream("/_gb/mailbox?new", "Client", "b").init()
@@ -106,7 +95,7 @@ func TestStreamsAtOnce(t *testing.T) {
 		starting.Go(func() { s.tryStream("/_gb/mailbox?new", "Client", "a") })
 	}
 	starting.Wait()
-	if n := metric(t, s, "genbrowser_mailboxes"); n != "2" {
+	if n := s.metric("genbrowser_mailboxes"); n != "2" {
 		t.Errorf("%s mailboxes, want 2", n)
 	}
 	closed := s.open()
@@ -223,7 +212,7 @@ func TestTakeoverAtTheLimit(t *testing.T) {
 	}
 	for range 3 {
 		s.stream("/_gb/mailbox", "Client", "a", "Authorization", "Bearer "+mine.Key).init()
-		until(t, "the stream before is gone", func() bool { return metric(t, s, "genbrowser_streams") == "3" })
+		until(t, "the stream before is gone", func() bool { return s.metric("genbrowser_streams") == "3" })
 	}
 }
 
@@ -287,7 +276,7 @@ func TestMailboxesPerClient(t *testing.T) {
 	}
 	_, a := s.tryStream("/_gb/mailbox?new", "Client", "a")
 	expectProblem(t, "a third one by a stream", a, 429, "too-many-mailboxes")
-	if n := metric(t, s, `genbrowser_mailboxes_refused_total{reason="too-many-mailboxes"}`); n != "2" {
+	if n := s.metric(`genbrowser_mailboxes_refused_total{reason="too-many-mailboxes"}`); n != "2" {
 		t.Errorf("%s are counted as refused, want 2", n)
 	}
 	s.stream("/_gb/mailbox?new", "Client", "b").init()
@@ -380,7 +369,7 @@ func TestMonitorsPerClient(t *testing.T) {
 		}
 	}
 	expect("202", "c", "monitor", stays)
-	if n := metric(t, s, `genbrowser_messages_refused_total{reason="too-many-monitors"}`); n == "0" || n == "" {
+	if n := s.metric(`genbrowser_messages_refused_total{reason="too-many-monitors"}`); n == "0" || n == "none" {
 		t.Errorf("%q are counted as refused", n)
 	}
 }

@@ -27,7 +27,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		discard(r)
-		h.tally.refuse(toProblem(err).Kind)
+		h.tally.refused.add(toProblem(err).Kind)
 		h.refuse(w, err)
 		return
 	}

@@ -12,27 +12,25 @@ type tally struct {
 	delivered atomic.Int64
 	fast      atomic.Int64 // sends served by the fast lane
 	_         [48]byte
-	refused   map[*problem.Kind]*atomic.Int64 // messages, by why; has every kind
-	unopened  map[*problem.Kind]*atomic.Int64 // mailboxes, in the same way
+	requests  byKind // that were refused
+	refused   byKind // messages
+	unopened  byKind // mailboxes
 }
 
 func (t *tally) init() {
-	t.refused, t.unopened = make(map[*problem.Kind]*atomic.Int64), make(map[*problem.Kind]*atomic.Int64)
-	for _, k := range problem.Kinds() {
-		t.refused[k], t.unopened[k] = new(atomic.Int64), new(atomic.Int64)
+	for _, b := range []*byKind{&t.requests, &t.refused, &t.unopened} {
+		*b = make(byKind)
+		for _, k := range problem.Kinds() {
+			(*b)[k] = new(atomic.Int64)
+		}
 	}
 }
 
-// refuse counts a message that was refused.
-func (t *tally) refuse(k *problem.Kind) {
-	if n := t.refused[k]; n != nil {
-		n.Add(1)
-	}
-}
+// byKind counts what was refused, by why. It has every kind.
+type byKind map[*problem.Kind]*atomic.Int64
 
-// refuseOpen counts a mailbox that was not opened.
-func (t *tally) refuseOpen(k *problem.Kind) {
-	if n := t.unopened[k]; n != nil {
+func (b byKind) add(k *problem.Kind) {
+	if n := b[k]; n != nil {
 		n.Add(1)
 	}
 }
