@@ -111,10 +111,11 @@ func (a *acks) end() {
 
 func (a *acks) run(ctx context.Context) {
 	defer close(a.done)
+	var err error
 	for failures := 0; ; {
 		wake, again := a.wake, (<-chan time.Time)(nil)
 		if failures > 0 {
-			wake, again = nil, time.After(a.m.client.jitter(failures))
+			wake, again = nil, time.After(least(err)+a.m.client.jitter(failures))
 		}
 		stopped := false
 		select {
@@ -123,8 +124,7 @@ func (a *acks) run(ctx context.Context) {
 		case <-a.stop:
 			stopped = true
 		}
-		var err error
-		if a.m.ackDue() {
+		if err = nil; a.m.ackDue() {
 			err = a.ack(ctx)
 		}
 		switch {

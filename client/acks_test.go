@@ -103,6 +103,26 @@ func TestAckThatFailedIsRepeated(t *testing.T) {
 	})
 }
 
+func TestAckWaitsAsLongAsItIsTold(t *testing.T) {
+	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 3)); hold(c) }
+	play(t, client.Options{}, "", serve, func(s *script) {
+		done := make(chan struct{})
+		s.answer = func(n int) string {
+			if n == 1 {
+				return refuse(503, "Retry-After: 7\r\n", "")
+			}
+			close(done)
+			return "HTTP/1.1 204 No Content\r\n\r\n"
+		}
+		s.read().want("1", "2", "3")
+		began := time.Now()
+		<-done
+		if took := time.Since(began); took < 7*time.Second || took > 8*time.Second {
+			t.Errorf("it is repeated after %v, want the 7 s that the server asked for, and less than 1 s more", took)
+		}
+	})
+}
+
 func TestAckThatFailedWaitsWhateverArrives(t *testing.T) {
 	serve := func(_ int, c net.Conn) { say(c, hi+messages(1, 50)); hold(c) }
 	play(t, client.Options{}, "", serve, func(s *script) {

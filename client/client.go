@@ -174,13 +174,16 @@ func withoutURL(err error) error {
 	return err
 }
 
+// maxRefusal is how much is read of an answer that is no success.
+const maxRefusal = 64 << 10
+
 // refusal reads and closes an answer that is no success.
 func refusal(resp *http.Response) error {
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	p := problem.Parse(resp.StatusCode, body)
 	if p.RetryAfter == 0 { // a proxy's answer
 		p.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 
@@ -120,10 +122,16 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		base = http.DefaultTransport
 	}
 	t.watch.begin()
+	defer t.watch.end()
 	resp, err := base.RoundTrip(r)
-	t.watch.end()
-	if err == nil && resp.StatusCode == http.StatusOK {
+	switch {
+	case err != nil:
+	case resp.StatusCode == http.StatusOK:
 		resp.Body = &wholeEvents{ReadCloser: resp.Body, watch: t.watch, most: t.most}
+	default: // of this, all is read while the watchdog watches
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		resp.Body.Close()
+		resp.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	return resp, err
 }

@@ -67,6 +67,25 @@ func TestEndWithoutByeIsABreak(t *testing.T) {
 	})
 }
 
+// A refusal of which only the head came counts as a connection that fell silent.
+func TestRefusalThatNeverEnds(t *testing.T) {
+	serve := func(n int, c net.Conn) {
+		if n == 1 {
+			say(c, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100\r\n\r\n<html>")
+			hold(c)
+			return
+		}
+		say(c, hi+message(1))
+		hold(c)
+	}
+	play(t, client.Options{}, "", serve, func(s *script) {
+		s.read().want("1")
+		if p := s.pauses()[0]; p < 37*time.Second || p > 39*time.Second {
+			t.Errorf("tried again after %v, want two and a half heartbeats of 15 s, and less than 1 s more", p)
+		}
+	})
+}
+
 // r3labs/sse tries again whatever the answer is.
 func TestAnswersThatLast(t *testing.T) {
 	kinds := []*problem.Kind{

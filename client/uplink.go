@@ -23,13 +23,17 @@ const (
 	// window is how many letters may be written and not answered. It is less than the names that a mailbox
 	// remembers, so that each of them is still known if it comes again, although others write to that mailbox too.
 	window = 250
-	// answerWithin is how long the server may take to answer anything while letters are written; then the
-	// connection counts as broken, and they are written again on another.
-	answerWithin = 5 * time.Second
+	// answerWithin is how long the server may take to answer anything once a letter is written; then the connection
+	// counts as broken, and what is not answered is written again on another. A node of a cluster may take 5 s until it
+	// refuses what it can pass on to no other.
+	answerWithin = 8 * time.Second
+	// mostPatience is what answerWithin grows to: how long is too long, on a slow link with much on its way, is only
+	// known once a connection was given up too soon.
+	mostPatience = 64 * time.Second
 )
 
-// errOverdue means that the server answered nothing for answerWithin.
-var errOverdue = fmt.Errorf("client: the server answered no message for %v", answerWithin)
+// errOverdue means that the server answered nothing in time.
+var errOverdue = errors.New("client: the server answers no message")
 
 // errNonsense is an answer that no GenBrowser server gives: something stands between, perhaps for a while.
 var errNonsense = errors.New("client: an answer is not understood")
@@ -52,7 +56,9 @@ type uplink struct {
 	queue  queue
 	upload *uploadBody // of the present connection; nil while there is none
 	down   bool        // a connection ended with letters in the queue, and none since brought an answer or emptied it
-	err    error       // why nothing is taken any more
+	// patience is how long the server may answer nothing. It doubles when that was too long, until all is answered.
+	patience time.Duration
+	err      error // why nothing is taken any more
 
 	settled chan struct{} // closed once nothing is held, or the connection is down; nil while nobody waits for that
 }
@@ -60,9 +66,9 @@ type uplink struct {
 func newUplink(c *Client, most, mostBytes int, beat func() time.Duration, broke func(error), lost func(*letter, error)) *uplink {
 	return &uplink{
 		client: c, beat: beat, broke: broke, lost: lost,
-		prefix: random(9) + ".",
-		wake:   make(chan struct{}, 1),
-		queue:  queue{most: most, mostBytes: mostBytes},
+		prefix: random(9) + ".", patience: answerWithin,
+		wake:  make(chan struct{}, 1),
+		queue: queue{most: most, mostBytes: mostBytes},
 	}
 }
 
@@ -185,6 +191,7 @@ func (u *uplink) less() {
 	if u.queue.held() == 0 {
 		u.due()
 		u.down = false // the next connection may do
+		u.patience = answerWithin
 	}
 	if u.settled != nil && (u.queue.held() == 0 || u.down) {
 		close(u.settled)
@@ -288,6 +295,9 @@ func (u *uplink) connection(ctx context.Context) (answered int, err error) {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
+	if errors.Is(err, errOverdue) {
+		u.tolerate()
+	}
 	return answered, withoutURL(err)
 }
 
@@ -349,8 +359,15 @@ func (u *uplink) due() {
 	case u.queue.held() == 0:
 		u.upload.overdue.Stop()
 	default:
-		u.upload.overdue.Reset(answerWithin)
+		u.upload.overdue.Reset(u.patience)
 	}
+}
+
+// tolerate gives the server longer to answer on the next connection.
+func (u *uplink) tolerate() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.patience = min(2*u.patience, mostPatience)
 }
 
 // read returns what an answer's line says of the letter.

@@ -26,8 +26,21 @@ import (
 // upload is one request of a peer's uplink, at a server that does what the test says.
 type upload struct {
 	net.Conn
+	body  io.Reader
 	lines *bufio.Scanner
 	begun bool
+}
+
+// slowly reads at most so many bytes a second.
+type slowly struct {
+	from io.Reader
+	rate int
+}
+
+func (s slowly) Read(b []byte) (int, error) {
+	n, err := s.from.Read(b)
+	time.Sleep(time.Duration(n) * time.Second / time.Duration(s.rate))
+	return n, err
 }
 
 // line is what is read of a message's line.
@@ -140,7 +153,7 @@ func playUplinkAt(t *testing.T, date string, o client.DialOptions, serve func(s 
 				uploads++
 				n := uploads
 				s.mu.Unlock()
-				serve(s, n, &upload{Conn: c, lines: bufio.NewScanner(r.Body)})
+				serve(s, n, &upload{Conn: c, body: r.Body, lines: bufio.NewScanner(r.Body)})
 			case r.Method == http.MethodGet:
 				s.mu.Lock()
 				s.stream = c
@@ -276,7 +289,7 @@ func TestUplinkThatIsUseless(t *testing.T) {
 				for _, body := range []string{"a", "b"} {
 					wantError(t, s.Send(s.ctx, s.to, body), nil)
 				}
-				if took := time.Since(began); took > 6*time.Second {
+				if took := time.Since(began); took > 9*time.Second {
 					t.Errorf("it took %v", took)
 				}
 				if synctest.Wait(); s.Status() != client.Open {
@@ -470,5 +483,101 @@ func TestRefusalWithoutID(t *testing.T) {
 	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
 		wantError(t, s.Send(s.ctx, s.to, "bad"), problem.MalformedEnvelope)
 		wantError(t, s.Send(s.ctx, s.to, "good"), nil)
+	})
+}
+
+// A letter that takes longer to write than an answer may take is not given up while it is being written.
+func TestUplinkOverASlowLink(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		u.lines = bufio.NewScanner(slowly{u.body, 6 << 10})
+		u.lines.Buffer(nil, 1<<20)
+		for {
+			l, ok := u.next()
+			if !ok {
+				return
+			}
+			s.note(n, line{ID: l.ID, Body: len(l.Body.(string))})
+			u.answer(l.ID, accepted)
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		began := time.Now()
+		wantError(t, s.Send(s.ctx, s.to, strings.Repeat("a", 60<<10)), nil)
+		if took := time.Since(began); took < 10*time.Second || took > 12*time.Second {
+			t.Errorf("60 KiB at 6 KiB a second took %v", took)
+		}
+		s.wantCame("1 61440")
+	})
+}
+
+// Where buffers on the way take everything at once, an answer takes longer than a server that works needs. It is given longer
+// until all is answered, and not for ever.
+func TestUplinkGrowsPatient(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		for {
+			l, ok := u.next()
+			if !ok {
+				return
+			}
+			s.note(n, l)
+			time.Sleep(30 * time.Second)
+			u.answer(l.ID, accepted)
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		wantError(t, s.Send(s.ctx, s.to, "a"), nil)
+		s.wantCame("1 a", "2 a", "3 a") // 8, 16 and 32 s
+		wantError(t, s.Send(s.ctx, s.to, "b"), nil)
+		s.wantCame("1 a", "2 a", "3 a", "3 b", "4 b", "5 b")
+	})
+}
+
+// Patience has an end: each connection to a server that answers nothing is given up.
+func TestUplinkPatienceEnds(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		for {
+			l, ok := u.next()
+			if !ok {
+				return
+			}
+			if s.note(n, l); n == 7 {
+				u.answer(l.ID, accepted)
+			}
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		began := time.Now()
+		wantError(t, s.Send(s.ctx, s.to, "a"), nil)
+		waited := (8 + 16 + 32 + 64 + 64 + 64) * time.Second
+		if took := time.Since(began); took < waited || took > waited+40*time.Second {
+			t.Errorf("it took %v, want %v and pauses of up to 40 s", took, waited)
+		}
+	})
+}
+
+// Letters that are written later give those before them no time.
+func TestUplinkNoticesSilenceWhileItWrites(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		for {
+			l, ok := u.next()
+			if !ok {
+				return
+			}
+			if s.note(n, l); n > 1 {
+				u.answer(l.ID, accepted)
+			}
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		began := time.Now()
+		first := s.send(s.ctx, "a")
+		for i := range 6 {
+			time.Sleep(2 * time.Second)
+			s.send(s.ctx, i)
+		}
+		wantError(t, <-first[0], nil)
+		if took := time.Since(began); took > 13*time.Second {
+			t.Errorf("it took %v until silence was noticed", took)
+		}
 	})
 }

@@ -28,7 +28,7 @@ func (u *uplink) begin(overdue func()) *uploadBody {
 	b := &uploadBody{link: u, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	b.overdue = time.AfterFunc(answerWithin, overdue)
+	b.overdue = time.AfterFunc(u.patience, overdue)
 	u.upload = b
 	u.due()
 	return b
@@ -91,12 +91,17 @@ func (b *uploadBody) take(p []byte) (n int, err error) {
 		return 0, io.ErrClosedPipe
 	}
 	q := &u.queue
+	// an answer is due for a letter that was written, not for one that is being: those behind it do not give it time
+	first := len(q.written) == 0 || len(q.written) == 1 && len(b.rest) > 0
 	n = copy(p, b.rest)
 	b.rest = b.rest[n:]
 	for n < len(p) && len(q.waiting) > 0 && len(q.written) < window {
 		l := q.write()
 		copied := copy(p[n:], l.line)
 		n, b.rest = n+copied, l.line[copied:]
+	}
+	if n > 0 && first {
+		u.due()
 	}
 	return n, nil
 }
