@@ -238,6 +238,39 @@ func TestCloseAfterAnIdleBreak(t *testing.T) {
 	}
 }
 
+// Who closes again, as with a defer behind a signal's handler, does not cut off what goes out first.
+func TestCloseTwice(t *testing.T) {
+	for name, second := range map[string]func(*uplinkScript){
+		"close": func(s *uplinkScript) { s.Close(s.ctx) },
+		"leave": func(s *uplinkScript) { s.Leave(s.ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told losses
+			serve := func(s *uplinkScript, _ int, u *upload) {
+				for l, ok := u.next(); ok; l, ok = u.next() {
+					<-time.After(100 * time.Millisecond)
+					s.note(1, l)
+					u.answer(l.ID, accepted)
+				}
+			}
+			playUplink(t, client.DialOptions{OnLost: told.lost}, serve, func(s *uplinkScript) {
+				for i := range 5 {
+					wantError(t, s.Cast(s.ctx, s.to, i), nil)
+				}
+				first := make(chan error)
+				go func() { first <- s.Close(s.ctx) }()
+				synctest.Wait()
+				second(s)
+				wantError(t, <-first, nil)
+				s.wantCame("1 0", "1 1", "1 2", "1 3", "1 4")
+				if len(told.all) != 0 {
+					t.Errorf("lost %v: %v", told.all, told.err)
+				}
+			})
+		})
+	}
+}
+
 // Close does not wait for a server that is not there, nor longer than it may.
 func TestCloseOfWhatCannotBeSent(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -247,7 +280,7 @@ func TestCloseOfWhatCannotBeSent(t *testing.T) {
 	}{
 		"broken":      {func(s *uplinkScript, n int, u *upload) { u.next() }, 250 * time.Millisecond, nil},
 		"out of time": {func(s *uplinkScript, n int, u *upload) { u.next(); u.next() }, time.Second, context.DeadlineExceeded},
-		"mute":        {func(s *uplinkScript, n int, u *upload) { u.next(); u.next() }, 5 * time.Second, nil},
+		"mute":        {func(s *uplinkScript, n int, u *upload) { u.next(); u.next() }, 8 * time.Second, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told losses

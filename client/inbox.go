@@ -7,8 +7,9 @@ import "sync"
 type inbox struct {
 	ready chan struct{} // holds a token while there is something
 
-	mu    sync.Mutex
-	items []item
+	mu     sync.Mutex
+	items  []item
+	closed bool
 }
 
 type item struct {
@@ -21,11 +22,21 @@ func newInbox() *inbox { return &inbox{ready: make(chan struct{}, 1)} }
 func (i *inbox) put(it item) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.items = append(i.items, it)
-	i.tell()
+	if !i.closed {
+		i.items = append(i.items, it)
+		i.tell()
+	}
 }
 
-// take returns the oldest, if there is one.
+// close leaves what is here to whoever reads the mailbox next.
+func (i *inbox) close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.items, i.closed = nil, true
+}
+
+// take returns the oldest, if there is one, and notes that the program has it: all at once, or it could be here no more and
+// not be noted when the inbox closes.
 func (i *inbox) take() (item, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -33,6 +44,7 @@ func (i *inbox) take() (item, bool) {
 		return item{}, false
 	}
 	it := i.items[0]
+	it.message.receipt.take()
 	i.items[0] = item{}
 	if i.items = i.items[1:]; len(i.items) > 0 {
 		i.tell() // another goroutine may wait

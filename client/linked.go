@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -11,12 +12,13 @@ import (
 type link struct {
 	ref     string
 	reply   address.Address
-	leaving bool // an Unlink began: until one is done, nobody knows whether the link is still there
+	leaving bool // an Unlink began, or a Link had no answer: nobody knows whether the link is there
 }
 
 // Link ties this peer to a mailbox or process: when one ends, the other gets a message of kind exited. Here it comes
 // out of Receive, with a [Down] that [Message.End] reads, or ends Serve. If there is none any more, that is told at
-// once. It needs the link right; linking again changes nothing.
+// once. It needs the link right; linking again changes nothing. Of one that failed with [ErrUnanswered] nobody knows
+// whether it is there; Unlink takes it back.
 func (p *Peer) Link(ctx context.Context, to address.Address) error {
 	ref := random(16)
 	reply, err := p.replyAddress(ref, address.Send|address.Link)
@@ -28,18 +30,36 @@ func (p *Peer) Link(ctx context.Context, to address.Address) error {
 		p.mu.Unlock()
 		return p.ended("link")
 	}
-	if l, linked := p.links[to]; linked && !l.leaving {
+	l, linked := p.links[to]
+	if linked && !l.leaving {
 		p.mu.Unlock()
 		return nil
 	}
-	l := link{ref: ref, reply: reply}
+	if !linked {
+		l = link{ref: ref, reply: reply}
+	}
+	l.leaving = false // the same one again: there is one, whatever arrived before
 	p.links[to] = l
 	p.mu.Unlock()
-	if err := p.up.send(ctx, l.ask("link", to)); err != nil {
-		p.unlinked(ref)
-		return err
+	err = p.up.send(ctx, l.ask("link", to))
+	switch {
+	case err == nil:
+	case linked || errors.Is(err, ErrUnanswered):
+		p.doubt(to, l.ref)
+	default:
+		p.unlinked(l.ref)
 	}
-	return nil
+	return err
+}
+
+// doubt notes that nobody knows whether a link is there, so that Unlink takes it back all the same.
+func (p *Peer) doubt(to address.Address, ref string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l, linked := p.links[to]; linked && l.ref == ref {
+		l.leaving = true
+		p.links[to] = l
+	}
 }
 
 func (l *link) ask(kind string, to address.Address) Outgoing {
@@ -50,18 +70,25 @@ func (l *link) ask(kind string, to address.Address) Outgoing {
 func (p *Peer) Unlink(ctx context.Context, to address.Address) error {
 	p.mu.Lock()
 	l, linked := p.links[to]
+	p.mu.Unlock()
 	if !linked {
-		p.mu.Unlock()
 		return nil
 	}
-	l.leaving = true
-	p.links[to] = l
-	p.mu.Unlock()
+	p.doubt(to, l.ref)
 	err := notGone(p.up.send(ctx, l.ask("unlink", to)))
 	if err == nil {
-		p.unlinked(l.ref)
+		p.unlinkedTo(to)
 	}
 	return err
+}
+
+// unlinkedTo forgets a link that was taken back, unless it was made again meanwhile.
+func (p *Peer) unlinkedTo(to address.Address) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.links[to].leaving {
+		delete(p.links, to)
+	}
 }
 
 // unlinked forgets the link with a ref.

@@ -93,6 +93,9 @@ func (p *Peer) Monitor(ctx context.Context, to address.Address, options ...Monit
 	p.mu.Unlock()
 	if err := p.up.send(ctx, m.ask("monitor")); err != nil {
 		p.unmonitor(ref)
+		if errors.Is(err, ErrUnanswered) { // it may be there, and nobody could stop it
+			p.up.post(m.ask("demonitor"))
+		}
 		return nil, err
 	}
 	return m, nil

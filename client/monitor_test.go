@@ -207,6 +207,45 @@ func TestUnlinkThatFails(t *testing.T) {
 	})
 }
 
+// Of a link or monitor that had no answer nobody knows whether it is there: it is taken back all the same.
+func TestWatchesWithoutAnAnswer(t *testing.T) {
+	var asked []string
+	serve := func(s *uplinkScript, _ int, u *upload) {
+		for l, ok := u.next(); ok; l, ok = u.next() {
+			if asked = append(asked, l.Kind+" "+l.Ref); l.Kind == "link" || l.Kind == "monitor" {
+				<-time.After(2 * time.Second)
+			}
+			u.answer(l.ID, accepted)
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		late := func() context.Context {
+			ctx, cancel := context.WithTimeout(s.ctx, 700*time.Millisecond)
+			context.AfterFunc(ctx, cancel)
+			return ctx
+		}
+		wantError(t, s.Link(late(), s.to), client.ErrUnanswered)
+		if err := s.Link(late(), s.to); err == nil {
+			t.Error("a link whose turn does not come is there")
+		}
+		wantError(t, s.Unlink(s.ctx, s.to), nil)
+		wantError(t, s.Unlink(s.ctx, s.to), nil)
+		_, err := s.Monitor(late(), s.to)
+		wantError(t, err, client.ErrUnanswered)
+		wantError(t, s.Send(s.ctx, s.to, 1), nil)
+		var kinds []string
+		refs := make(map[string]bool)
+		for _, ask := range asked {
+			kind, ref, _ := strings.Cut(ask, " ")
+			kinds = append(kinds, kind)
+			refs[ref] = true
+		}
+		if got, want := strings.Join(kinds, " "), "link unlink monitor demonitor "; got != want || len(refs) != 3 { // and none
+			t.Errorf("the server is asked to %s, for %d refs; want %s, for a link, a monitor and none", got, len(refs), want)
+		}
+	})
+}
+
 // A service ends with what it is linked with, unless it is an Exiter.
 func TestServeAndLinks(t *testing.T) {
 	s := start(t, siteOptions{})

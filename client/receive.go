@@ -44,16 +44,16 @@ func (p *Peer) route(m Message) {
 
 // Receive returns the next message, waiting for it until ctx ends: a plain one, a call, which wants [Peer.Reply] or
 // [Peer.Fail], or an exited one, which [Message.End] reads. A [*GapError] says that messages are missing before
-// the next one; any other error is the end.
+// the next one; any other error is the end. What came before the end can be received still, except after [Peer.Leave].
 func (p *Peer) Receive(ctx context.Context) (Message, error) {
 	for {
-		if it, ok := p.take(); ok {
+		if it, ok := p.inbox.take(); ok {
 			return it.message, it.err
 		}
 		select {
 		case <-p.inbox.ready:
 		case <-p.life.Done():
-			if it, ok := p.take(); ok {
+			if it, ok := p.inbox.take(); ok {
 				return it.message, it.err
 			}
 			return Message{}, p.ended("receive")
@@ -61,13 +61,6 @@ func (p *Peer) Receive(ctx context.Context) (Message, error) {
 			return Message{}, ctx.Err()
 		}
 	}
-}
-
-// take hands the oldest in the inbox over, if there is one.
-func (p *Peer) take() (item, bool) {
-	it, ok := p.inbox.take()
-	it.message.receipt.take()
-	return it, ok
 }
 
 // Messages yields what Receive returns, until the loop is left. It ends without an error when the peer is closed

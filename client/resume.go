@@ -53,11 +53,12 @@ var errLeftOff = &problem.Problem{Kind: problem.Closed, Detail: "this peer was l
 
 // Leave ends the peer as [Peer.Close] does, but keeps its mailbox, which DialOptions.Resume takes over by the state that it
 // returns: nobody is told of an end, and what is sent to the peer waits there until it slept for too long. What was
-// taken is acknowledged; an error says that the server could not be told of that, or that the peer had ended otherwise.
+// taken is acknowledged, and what was not comes to who resumes, not out of Receive any more; an error says that the server could not be told of that, or that the peer had ended otherwise.
 // A Close that follows changes nothing.
 func (p *Peer) Leave(ctx context.Context) (State, error) {
 	p.up.settle(ctx, errLeftOff)
 	p.end(errLeftOff)
+	p.inbox.close()
 	p.running.Wait()
 	var err error
 	if p.Err() == errLeftOff {

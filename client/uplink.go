@@ -203,13 +203,14 @@ func (u *uplink) less() {
 // ctx ends.
 func (u *uplink) settle(ctx context.Context, err error) {
 	u.mu.Lock()
-	if u.err != nil || u.down || u.queue.held() == 0 {
-		u.mu.Unlock()
+	if u.err == nil && !u.down && u.queue.held() > 0 {
+		u.err, u.settled = err, make(chan struct{})
+	}
+	settled := u.settled // or of somebody else who waits for it
+	u.mu.Unlock()
+	if settled == nil {
 		return
 	}
-	u.err, u.settled = err, make(chan struct{})
-	settled := u.settled
-	u.mu.Unlock()
 	select {
 	case <-settled:
 	case <-ctx.Done():

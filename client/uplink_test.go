@@ -47,6 +47,7 @@ func (s slowly) Read(b []byte) (int, error) {
 type line struct {
 	ID    string          `json:"id"`
 	Kind  string          `json:"kind"`
+	Ref   string          `json:"ref"`
 	Body  any             `json:"body"`
 	Reply address.Address `json:"reply"`
 }
