@@ -147,7 +147,7 @@ func (c *Context) Stop(reason Down) {
 
 // Later puts off the answer to the call that is being handled: [Service.Call] returns [NoReply], and whoever has what
 // Later returns answers. If the process ends before, the call fails. A process owes at most 10,000 answers, not
-// counting those that nobody waits for any more; the next calls fail with [ErrFull].
+// counting those that nobody waits for any more; the next calls fail with [ErrCallFailed].
 func (c *Context) Later() *Later {
 	l := c.message.answerable()
 	if l != nil {

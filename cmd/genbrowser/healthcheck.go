@@ -11,7 +11,7 @@ import (
 )
 
 type healthcheck struct {
-	URL    string   `arg:"" optional:"" help:"The server; default: the first tcp listener of --listen, on this machine."`
+	URL    string   `arg:"" optional:"" help:"The server, an http:// or https:// URL; default: the first tcp listener of --listen, on this machine."`
 	Listen []string `help:"Where the server listens." default:"tcp4://127.0.0.1:8080" sep:"," placeholder:"URL"`
 }
 

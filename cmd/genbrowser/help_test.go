@@ -52,7 +52,7 @@ func TestCommandsPage(t *testing.T) {
 		text, more := ok(t, "", append(strings.Fields(c[1]), "--help")...), ""
 		if c[1] == "playground" {
 			text, _, _ = strings.Cut(text, "\n\nFlags:")
-			more = "\nIts flags are those of `serve`, without `--config`.\n"
+			more = "\nIts flags are those of `serve`, without `--config`; `--prefix` must be `/_gb`.\n"
 		}
 		fmt.Fprintf(&page, "\n## %s\n\n```text\n%s\n```\n%s", c[1], text, more)
 	}

@@ -23,8 +23,8 @@ import (
 
 const description = `Browsers, backends and servers send each other messages as processes of one system do.
 
-Start with "genbrowser playground" and open the address that it prints. Every flag can be set in the
-environment as well: --shutdown-grace is GENBROWSER_SHUTDOWN_GRACE.
+Start with "genbrowser playground" and open the address that it prints. Every flag of serve and playground
+can be set in the environment as well: --shutdown-grace is GENBROWSER_SHUTDOWN_GRACE.
 
 The secret that signs addresses comes from the environment only: GENBROWSER_SECRET, or SECRET. To rotate it,
 put a new one in front, separated by a comma: the first signs, all verify. "genbrowser key new" makes one.`

@@ -17,7 +17,7 @@ import (
 )
 
 type open struct {
-	URL string `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock."`
+	URL string `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock; its prefix must be /_gb."`
 }
 
 // Run prints the address on the first line of standard output, and each message's body on one of its own. The
@@ -54,7 +54,7 @@ func (o *open) Run(ctx context.Context) error {
 }
 
 type send struct {
-	URL  string  `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock."`
+	URL  string  `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock; its prefix must be /_gb."`
 	To   string  `arg:"" help:"The address."`
 	Body *string `arg:"" optional:"" help:"The message: any JSON value. Without it, each line of standard input is one."`
 }

@@ -34,14 +34,14 @@ type flags struct {
 	OperatorHost []string `help:"Name by which operators call the server in plain HTTP, or a proxy that ends TLS does for them, such as gb1.example.com. Addresses and names without a dot are taken as they are; any other may be one that a page of elsewhere has lead here. May be repeated." placeholder:"HOST"`
 	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, and list clients and end their streams, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
 
-	Body         int           `help:"Limit of a message's body, in bytes." default:"65536"`
-	Depth        int           `help:"Limit of a body's nesting." default:"512"`
+	Body         int           `help:"Limit of a message's body, in bytes; with --data or --nats at most 516096, or less if that NATS takes less." default:"65536"`
+	Depth        int           `help:"Limit of a body's nesting; at most 10000." default:"512"`
 	Backlog      int           `help:"Messages that a mailbox keeps." default:"1000"`
-	BacklogBytes int           `help:"Bytes of bodies that a mailbox keeps." default:"1048576"`
+	BacklogBytes int           `help:"Bytes of bodies that a mailbox keeps; at least --body." default:"1048576"`
 	Overflow     string        `help:"What a full mailbox does: refuse the sender, or drop-oldest." enum:"refuse,drop-oldest" default:"refuse"`
 	Asleep       time.Duration `help:"How long a mailbox lives without a reader." default:"10m"`
 	TTL          time.Duration `help:"Longest time to live that a sender may give a message." default:"168h"`
-	Names        int           `help:"Idempotency keys that a mailbox remembers." default:"1000"`
+	Names        int           `help:"Idempotency keys that a mailbox remembers; with --data or --nats at most 21455, or less if that NATS takes less." default:"1000"`
 	NameWindow   time.Duration `help:"How long it remembers them." default:"10m"`
 	Queue        int           `help:"Messages that may wait for a process." default:"1000"`
 	Calls        int           `help:"Calls by POST /_gb/call, and of Go code in the server, that may wait for their replies; the first leave a quarter to the second." default:"10000"`
@@ -50,15 +50,15 @@ type flags struct {
 	OpenRate     float64       `help:"Mailboxes that a client address may open in a second; -1 for no limit." default:"50"`
 	OpenBurst    int           `help:"Mailboxes that a client address may open at once." default:"20000"`
 
-	SendRate         float64 `help:"Messages that a client address may send in a second; 0 for no limit."`
-	SendBurst        int     `help:"Messages that it may send at once; 0 for those of ten seconds."`
-	SendBytes        float64 `help:"Bytes of bodies that it may send in a second; 0 for no limit."`
-	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds."`
-	StreamsPerClient int     `help:"Streams that a client address may have; 0 for no limit."`
+	SendRate         float64 `help:"Messages that a client address may send in a second; 0 for no limit." placeholder:"N"`
+	SendBurst        int     `help:"Messages that it may send at once; 0 for those of ten seconds." placeholder:"N"`
+	SendBytes        float64 `help:"Bytes of bodies that it may send in a second; 0 for no limit." placeholder:"N"`
+	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds." placeholder:"N"`
+	StreamsPerClient int     `help:"Streams that a client address may have; 0 for no limit." placeholder:"N"`
 
-	HeldPerClient      int `help:"Uploads, calls and long-polls that a client address may hold open; 0 for no limit."`
-	MailboxesPerClient int `help:"Mailboxes that a client address may have; 0 for no limit."`
-	MonitorsPerClient  int `help:"Monitors and links that a client address may have; 0 for no limit."`
+	HeldPerClient      int `help:"Uploads, calls and long-polls that a client address may hold open; 0 for no limit." placeholder:"N"`
+	MailboxesPerClient int `help:"Mailboxes that a client address may have; 0 for no limit." placeholder:"N"`
+	MonitorsPerClient  int `help:"Monitors and links that a client address may have; 0 for no limit." placeholder:"N"`
 
 	MaxRegistered int `help:"Names that may be registered at this server." default:"10000"`
 
@@ -66,7 +66,7 @@ type flags struct {
 	SlowReader    time.Duration `help:"How long a client may take nothing of a stream or an answer until it is dropped." default:"60s"`
 	SendBuffer    int           `help:"Bytes that the system may take ahead of a slow reader, for each stream." default:"65536"`
 	FastLane      bool          `negatable:"" help:"Serve sends over plain TCP and unix sockets past net/http, which takes less CPU. Anything but the most usual form of a send is net/http's as ever. Without effect with --send-rate or --send-bytes."`
-	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 3000 for each processor, -1 for no limit."`
+	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 3000 for each processor, -1 for no limit." placeholder:"N"`
 	ReadTimeout   time.Duration `help:"How long a request may take to arrive, streaming uploads apart." default:"30s"`
 	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s"`
 
