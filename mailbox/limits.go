@@ -28,6 +28,12 @@ type Limits struct {
 	Overflow     Overflow      // Refuse
 }
 
+// AsTheyAre returns limits that take nothing from mailboxes that are read from a log, whatever those of their server are.
+func AsTheyAre() Limits {
+	const ever = 100 * 365 * 24 * time.Hour
+	return Limits{Asleep: ever, NameWindow: ever, Names: 1 << 20}.WithDefaults()
+}
+
 // WithDefaults returns l with its zero fields filled in.
 func (l Limits) WithDefaults() Limits {
 	set := func(p *int, n int) {

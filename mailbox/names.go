@@ -16,6 +16,9 @@ type names struct {
 // Names remembers idempotency keys for what is no mailbox. The zero value is empty.
 type Names struct{ names }
 
+// Known reports whether a name was used within the window.
+func (n *Names) Known(h NameHash, now time.Time, l *Limits) bool { return n.has(h, now, l) }
+
 // Remember notes a name, and reports whether it was used within the window.
 func (n *Names) Remember(h NameHash, now time.Time, l *Limits) (known bool) {
 	if known = n.has(h, now, l); !known {

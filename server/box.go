@@ -211,7 +211,11 @@ func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
 // Fire implements [wheel.Timer]: it ends the mailbox, which has slept too long unless a reader came meanwhile.
 func (b *box) Fire() {
 	if b.log.ready() != nil { // it may be another node's by now, and awake
-		b.server.wheel.Set(b, b.server.clock.now().Add(time.Second))
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.why() == nil {
+			b.server.wheel.Set(b, b.server.clock.now().Add(time.Second))
+		}
 		return
 	}
 	b.end(ErrExpired, nil, func() bool {

@@ -86,7 +86,7 @@ var remoteErrors = []error{
 	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
 	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
 	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched, ErrDisconnected,
-	ErrNotConnected, ErrNameTaken,
+	ErrNotConnected, ErrNameTaken, mailbox.ErrTooLarge,
 }
 
 // remoteError is an error of another node.

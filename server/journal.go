@@ -176,6 +176,16 @@ func (j *journal) renew(every time.Duration) {
 	}
 }
 
+// refused returns why the commit is known already not to be stored, if it is.
+func (c *commit) refused() (error, bool) {
+	select {
+	case <-c.done:
+		return c.err, c.err != nil
+	default:
+		return nil, false
+	}
+}
+
 func (c *commit) waitUntil(ctx context.Context) error {
 	select {
 	case <-c.done:

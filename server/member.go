@@ -55,7 +55,9 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 	}
 	m.lossKnown()
 	s.background.Go(m.keepAlive)
-	s.background.Go(s.keepLogShort)
+	if !s.offline {
+		s.background.Go(s.keepLogShort)
+	}
 	return nil
 }
 
@@ -85,18 +87,23 @@ func (m *member) joinAlone(j *journal) (err error) {
 
 // checkEntrySize reports limits under which one record could be longer than an entry.
 func (s *Server) checkEntrySize(log mailbox.Log) error {
-	const (
-		perName = 16 + 5  // in a restated mailbox
-		other   = 8 << 10 // an envelope's members, numbers, the entry's header
-	)
-	most := log.MaxEntry() - other
-	if s.limits.Body > most {
+	if most := mostBody(log); s.limits.Body > most {
 		return fmt.Errorf("server: limit of a body: this log takes at most %d bytes", most)
 	}
-	if s.limits.Names*perName > most-maxConfig {
-		return fmt.Errorf("server: limit of names: this log takes at most %d", (most-maxConfig)/perName)
+	if most := mostNames(log); s.limits.Names > most {
+		return fmt.Errorf("server: limit of names: this log takes at most %d", most)
 	}
 	return nil
+}
+
+// mostBody is how long a body may be of which a record has room in an entry, with an envelope's members, numbers and the
+// entry's header.
+func mostBody(log mailbox.Log) int { return log.MaxEntry() - 8<<10 }
+
+// mostNames is how many names a mailbox may remember that is restated in one record.
+func mostNames(log mailbox.Log) int {
+	const perName = 16 + 5
+	return (mostBody(log) - maxConfig) / perName
 }
 
 // begin starts a journal on a lane of its own.

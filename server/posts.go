@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 
@@ -146,6 +147,9 @@ func (s *Server) postHere(r *mailbox.Record, ttl uint64) (Posted, error) {
 	now := s.clock.now()
 	if ttl > 0 {
 		r.Message.Expires = now.Unix() + int64(ttl)
+	}
+	if most := mostBody(s.member.log); len(r.Message.Body) > most { // of this node's NATS, if that takes less than the other's
+		return Posted{}, fmt.Errorf("%w: %d bytes, this node's log takes at most %d", mailbox.ErrTooLarge, len(r.Message.Body), most)
 	}
 	if s.bytes.Load()+int64(len(r.Message.Body)) > s.maxBytes {
 		return Posted{}, ErrOverloaded

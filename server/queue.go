@@ -41,7 +41,11 @@ func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message,
 		if err != nil {
 			return err
 		}
-		if err := p.reserve(ctx); err != nil {
+		err = p.reserve(ctx, once)
+		switch {
+		case errors.Is(err, errRepeated):
+			return repeated(&m)
+		case err != nil:
 			return err
 		}
 		err = p.add(m, once)
@@ -49,6 +53,29 @@ func (s *Server) queueFor(ctx context.Context, name string, msg mailbox.Message,
 			return err
 		}
 	}
+}
+
+// took reports whether a message came before.
+func (p *process) took(once mailbox.NameHash) bool {
+	if once == (mailbox.NameHash{}) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.names.Known(once, p.server.clock.now(), p.server.rememberNames())
+}
+
+// rememberNames are the limits of the names that a process remembers.
+func (s *Server) rememberNames() *mailbox.Limits {
+	return &mailbox.Limits{Names: max(s.limits.Names, processNames), NameWindow: s.limits.NameWindow}
+}
+
+// repeated is what a message that came before is answered.
+func repeated(m *Message) error {
+	if m.Kind.Answers() {
+		return ErrReplied
+	}
+	return nil
 }
 
 // message is what a process gets for what came.
@@ -110,12 +137,18 @@ func (s *Server) validate(name string, check func(*Message) error, m *Message) (
 	return nil
 }
 
+// errRepeated says that a message came before, and needs no place again.
+var errRepeated = errors.New("repeated")
+
 // reserve takes a place in the queue, and waits for one unless the sender is impatient.
-func (p *process) reserve(ctx context.Context) error {
+func (p *process) reserve(ctx context.Context, once mailbox.NameHash) error {
 	select {
 	case p.room <- struct{}{}:
 		return nil
 	default:
+	}
+	if p.took(once) {
+		return errRepeated
 	}
 	if ctx.Value(impatient{}) != nil {
 		return fmt.Errorf("%w: %q has %d messages waiting", ErrFull, p.name, cap(p.room))
@@ -155,14 +188,9 @@ func (p *process) add(m Message, once mailbox.NameHash) error {
 		return fmt.Errorf("%w: process %q", ErrGone, p.name)
 	}
 	if once != (mailbox.NameHash{}) {
-		limits := p.server.limits
-		limits.Names = max(limits.Names, processNames)
-		if p.names.Remember(once, p.server.clock.now(), &limits) {
+		if p.names.Remember(once, p.server.clock.now(), p.server.rememberNames()) {
 			<-p.room
-			if m.Kind.Answers() {
-				return ErrReplied
-			}
-			return nil
+			return repeated(&m)
 		}
 	}
 	p.waiting = append(p.waiting, m)

@@ -69,6 +69,42 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// A message that was taken is not refused when its sender, who had no answer, sends it again: not for want of room.
+func TestRepeatedToAFullQueue(t *testing.T) {
+	s := newServer(t, Options{Queue: 2})
+	hold := make(chan struct{})
+	got := newReceived()
+	a := handle(t, s, "p", HandlerFunc(func(ctx context.Context, m Message) error {
+		<-hold
+		return got.Handle(ctx, m)
+	}))
+	send := func(name, body string) error {
+		p, err := s.Post(a.String(), &Letter{Name: name, Body: []byte(body)})
+		if err == nil {
+			_, err = p.Wait()
+		}
+		return err
+	}
+	for _, test := range []struct {
+		name string
+		want error
+	}{{"1", nil}, {"1", nil}, {"2", nil}, {"1", nil}, {"2", nil}, {"3", ErrFull}, {"", ErrFull}} {
+		if err := send(test.name, test.name+"0"); !errors.Is(err, test.want) {
+			t.Errorf("message %s: %v, want %v", test.name, err, test.want)
+		}
+	}
+	close(hold)
+	if all := got.wait(t, 2); !slices.Equal(all, []string{"10", "20"}) {
+		t.Errorf("got %v", all)
+	}
+	if err := send("3", "30"); err != nil {
+		t.Error(err)
+	}
+	if all := got.wait(t, 3); !slices.Equal(all, []string{"10", "20", "30"}) {
+		t.Errorf("got %v", all)
+	}
+}
+
 // Two processes that answer each other with full queues go on: within a handler a full queue is an error.
 func TestFullQueuesDoNotDeadlock(t *testing.T) {
 	s := newServer(t, Options{Queue: 1})

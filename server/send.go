@@ -97,7 +97,7 @@ func (s *Server) Post(to string, l *Letter) (Posted, error) {
 // Posted is a letter that has its place, and may still have to be stored.
 type Posted struct {
 	reader Reader // to be woken at once
-	added  added
+	added  added  // its box is nil for an answer that was given before
 	commit *commit
 	call   *call // to a node that has the process
 
@@ -124,6 +124,9 @@ func (p *Posted) Wait() (Reader, error) {
 	}
 	if err := p.commit.wait(); err != nil {
 		return nil, err
+	}
+	if p.added.box == nil {
+		return nil, ErrReplied
 	}
 	return p.added.box.stored(p.added.seq), nil
 }
@@ -223,7 +226,7 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 		return Posted{}, err
 	}
 	if !stored && msg.Meta != nil && msg.Meta.Kind.Answers() {
-		return Posted{}, ErrReplied
+		return b.replied()
 	}
 	if b.log != nil {
 		return b.post(name, at.Seq, stored), nil
@@ -235,6 +238,16 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 		return Posted{}, nil
 	}
 	return Posted{reader: b.sub.reader}, nil
+}
+
+// replied says that there is an answer, once that is stored: who is told so gives no other.
+func (b *box) replied() (Posted, error) {
+	if b.log != nil {
+		if c := b.log.newest(); c != nil {
+			return Posted{commit: c}, nil
+		}
+	}
+	return Posted{}, ErrReplied
 }
 
 // post has a message stored that was appended just now. One that is a repetition waits for all that came before,

@@ -36,7 +36,8 @@ type Options struct {
 
 	MaxRegistered int // names that Register gave at this server and it keeps, at most; 10,000
 
-	clock clock // the system's; tests have others
+	clock   clock // the system's; tests have others
+	offline bool  // it only has the log, and does nothing by itself
 }
 
 // Server is the post office. Make one with [New] and end it with [Server.Shutdown]; any number of goroutines
@@ -49,6 +50,7 @@ type Server struct {
 	maxBytes     int64
 	snapshot     int64
 	queue        int
+	offline      bool
 	log          *slog.Logger
 	clock        clock
 	member       *member  // of the log; nil: nothing outlives the process
@@ -99,6 +101,7 @@ func New(o Options) (*Server, error) {
 		queue:        1000,
 		log:          o.Logger,
 		clock:        o.clock,
+		offline:      o.offline,
 		done:         make(chan struct{}),
 	}
 	if o.MaxMailboxes > 0 {
@@ -125,6 +128,9 @@ func New(o Options) (*Server, error) {
 			s.shards[i].own(boxes{}, nil, 0, 0)
 		}
 	}
+	if s.offline {
+		s.notices.end()
+	}
 	s.processes.init()
 	s.names.init(o.MaxRegistered)
 	if err := s.callers.init(s.keys, o.Calls); err != nil {
@@ -139,7 +145,9 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.wheel.Start()
+	if !s.offline {
+		s.wheel.Start()
+	}
 	return s, nil
 }
 

@@ -61,7 +61,8 @@ func (s *Server) find(id uuid.UUID) (*box, error) {
 func (sh *shard) isSure() bool {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	return sh.journal == nil || sh.journal.sure()
+	j := sh.journal
+	return j == nil || j.lease == 0 || j.sure() && !j.stalled.Load()
 }
 
 func (sh *shard) all() []*box {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -125,6 +126,9 @@ func (b *box) restate(w *snapshotWriter) {
 
 // waits reports whether who called may still be told something.
 func (s *Server) waits(call *mailbox.Meta, now time.Time) bool {
+	if s.offline {
+		return true
+	}
 	var g address.Grant
 	return s.keys.Verify(&g, call.Reply) == nil && g.Permit(address.Send, now) == nil
 }
@@ -133,7 +137,8 @@ func (s *Server) waits(call *mailbox.Meta, now time.Time) bool {
 type snapshotWriter struct {
 	journal *journal
 	newest  *commit
-	waiting int // bytes
+	failed  error // why a record will not be stored
+	waiting int   // bytes
 	bytes   int
 	first   uint64 // place of the first entry
 }
@@ -156,6 +161,9 @@ func (w *snapshotWriter) addOwned(s *Server) []ownedShard {
 
 func (w *snapshotWriter) add(r *mailbox.Record) {
 	w.newest = w.journal.add(r)
+	if err, refused := w.newest.refused(); refused {
+		w.failed = cmp.Or(w.failed, err)
+	}
 	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + restatedCost
 	if m := r.Message.Meta; m != nil {
 		size += len(m.Ref) + len(m.Reply)
@@ -173,7 +181,7 @@ func (w *snapshotWriter) flushIfFull() error {
 
 func (w *snapshotWriter) flush() error {
 	w.waiting = 0
-	if err := w.newest.wait(); err != nil {
+	if err := cmp.Or(w.newest.wait(), w.failed); err != nil {
 		return err
 	}
 	if w.first == 0 {

@@ -204,7 +204,10 @@ func (b *box) tryWatch(w *mailbox.Watch, remove bool) (*commit, error) {
 			b.unwatchPresence(w)
 			return b.note(&mailbox.Record{Type: mailbox.Unwatched, Watch: *w}), nil
 		}
-		return nil, nil
+		if b.log == nil {
+			return nil, nil
+		}
+		return b.log.newest(), nil // it may be being taken back
 	}
 	known, err := b.mail.CanWatch(w)
 	switch {

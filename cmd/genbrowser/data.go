@@ -10,7 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 	"github.com/genbrowser/genbrowser/server"
@@ -46,7 +45,7 @@ func (c *dataCheck) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found := inventory{lanes: make(map[string]bool), mailboxes: make(map[[16]byte]*mailbox.Mailbox)}
+	found := inventory{lanes: make(map[string]bool), limits: mailbox.AsTheyAre(), mailboxes: make(map[[16]byte]*mailbox.Mailbox)}
 	err = found.take(ctx, log)
 	if err := found.print(os.Stdout); err != nil {
 		return errors.Join(err, log.Close())
@@ -64,6 +63,7 @@ type inventory struct {
 	stored    uint64 // bytes
 	oldest    time.Time
 	lanes     map[string]bool // true: it is sealed
+	limits    mailbox.Limits
 	mailboxes map[[16]byte]*mailbox.Mailbox
 }
 
@@ -99,7 +99,7 @@ func (i *inventory) record(r *mailbox.Record, from *mailbox.Origin) error {
 		i.seals++
 	case mailbox.Claimed, mailbox.Owned, mailbox.Released:
 	case mailbox.Opened, mailbox.Restated:
-		restored := mailbox.Restore(&asTheyAre, r, from.Clock)
+		restored := mailbox.Restore(&i.limits, r, from.Clock)
 		i.mailboxes[r.Mailbox] = &restored
 	case mailbox.Ended:
 		delete(i.mailboxes, r.Mailbox)
@@ -163,47 +163,18 @@ func missing(first, last uint64) error {
 	return fmt.Errorf("%w: entries %d to %d can't be read", mailbox.ErrDamaged, first, last)
 }
 
-// asTheyAre are limits that take nothing from a mailbox, whatever those of its server are.
-var asTheyAre = mailbox.Limits{
-	Asleep: 100 * 365 * 24 * time.Hour, NameWindow: 100 * 365 * 24 * time.Hour,
-	Names: 20_000, // about what an entry of the log has room for
-}.WithDefaults()
-
 type dataCompact struct{ dataDir }
 
-// Run starts a server, which nobody can reach, to take a snapshot.
+// Run has the log say all that it must anew.
 func (c *dataCompact) Run(ctx context.Context) error {
 	log, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	before, err := log.Stats(ctx)
-	if err != nil {
-		return errors.Join(err, log.Close())
-	}
-	keys, err := address.NewRing([]byte(address.NewSecret())) // none of what it signs gets out
-	if err != nil {
-		return errors.Join(err, log.Close())
-	}
-	office, err := server.New(server.Options{Keys: keys, Log: log, Limits: asTheyAre, Logger: complain()})
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", c.Dir, err), log.Close())
-	}
-	after, err := compact(ctx, office, log)
+	did, err := server.Compact(ctx, log, complain())
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Dir, err)
 	}
-	fmt.Printf("%d bytes before, %d after; %d mailboxes\n", before.Bytes, after.Bytes, office.Stats().Mailboxes)
+	fmt.Printf("%d bytes before, %d after; %d mailboxes\n", did.Before.Bytes, did.After.Bytes, did.Mailboxes)
 	return nil
-}
-
-// compact takes the snapshot, and stops the server however that went.
-func compact(ctx context.Context, office *server.Server, log *jetstream.Log) (after mailbox.LogStats, err error) {
-	err = office.Snapshot(ctx)
-	if err == nil {
-		after, err = log.Stats(ctx)
-	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return after, errors.Join(err, office.Shutdown(end), office.Stop(end))
 }
