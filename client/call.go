@@ -171,9 +171,9 @@ func (p *Peer) timeout(ctx context.Context, l *letter, accepted bool) error {
 	if !accepted {
 		switch err := p.up.leave(ctx, l); {
 		case errors.Is(err, errNotSent):
-			detail = "the call was " + errNotSent.Error()
+			detail = "the call was " + errNotSent.Error() + lastly(p.up.why())
 		case err != nil:
-			detail = "the server has not answered; the call may have been handled"
+			detail = "the server has not answered; the call may have been handled" + lastly(p.up.why())
 		}
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {

@@ -105,7 +105,14 @@ func (p *Peer) unlinked(ref string) {
 // Exit ends a mailbox or process, as if its owner had, with reason "exit" and why as the detail. It needs the exit
 // right, which only its owner can give: with [Peer.Key] and [address.Key.AddressFor].
 func (p *Peer) Exit(ctx context.Context, to address.Address, why string) error {
-	return p.up.send(ctx, Outgoing{To: to, Kind: "exit", Body: why})
+	l, err := p.up.post(Outgoing{To: to, Kind: "exit", Body: why})
+	if err != nil {
+		return err
+	}
+	if err = p.up.answered(ctx, l); notGone(err) == nil && l.again {
+		return nil // most likely it was this one, whose answer was lost
+	}
+	return err
 }
 
 // ExitError is what Serve returns when something that this peer was linked with ended.

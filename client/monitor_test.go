@@ -207,6 +207,23 @@ func TestUnlinkThatFails(t *testing.T) {
 	})
 }
 
+// An exit whose answer was lost with its connection did what it was to do; one that was refused at first did not.
+func TestExitWhoseAnswerIsLost(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		for l, ok := u.next(); ok; l, ok = u.next() {
+			if n == 1 && l.Body == "lost" {
+				return
+			}
+			u.answer(l.ID, `"type":"urn:gen-browser:closed","title":"The mailbox was closed","status":410`)
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		wantError(t, s.Exit(s.ctx, s.to, "refused"), problem.Closed)
+		wantError(t, s.Exit(s.ctx, s.to, "lost"), nil)
+		wantError(t, s.Exit(s.ctx, s.to, "refused"), problem.Closed)
+	})
+}
+
 // Of a link or monitor that had no answer nobody knows whether it is there: it is taken back all the same.
 func TestWatchesWithoutAnAnswer(t *testing.T) {
 	var asked []string

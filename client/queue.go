@@ -15,6 +15,7 @@ type letter struct {
 	line   []byte     // what is written, with its line end
 	answer chan error // gets one: nil, or why it was not accepted; nil for a cast
 	tried  bool       // was written, on this connection or an earlier one
+	again  bool       // an earlier connection broke before it was answered: the server may have done what it asks
 	left   bool       // its sender gave up: its answer is for nobody, and it is not written again
 
 	// of a cast
@@ -95,6 +96,9 @@ func (q *queue) again() {
 		}
 		return l.left
 	})
+	for _, l := range again {
+		l.again = true
+	}
 	q.waiting = append(again, q.waiting...)
 	q.admit()
 }
@@ -139,12 +143,22 @@ func shift(letters []*letter) []*letter {
 	return letters[1:]
 }
 
-// gaveUp is the error of a sender whose context ended before the answer came.
-func gaveUp(ctx context.Context, l *letter) error {
+// gaveUp is the error of a sender whose context ended before the answer came; cause is why the last connection came to
+// nothing, if it did. Its kind is not the message's, which may do on the next one.
+func gaveUp(ctx context.Context, l *letter, cause error) error {
+	err := errNotSent
 	if l.tried {
-		return fmt.Errorf("client: %w: %w", ErrUnanswered, ctx.Err())
+		err = ErrUnanswered
 	}
-	return fmt.Errorf("client: %w: %w", errNotSent, ctx.Err())
+	return fmt.Errorf("client: %w: %w%s", err, ctx.Err(), lastly(cause))
+}
+
+// lastly says why the last connection came to nothing.
+func lastly(cause error) string {
+	if cause == nil {
+		return ""
+	}
+	return "; the last connection: " + cause.Error()
 }
 
 var errNotSent = errors.New("not sent, for there was no connection or no room")

@@ -58,6 +58,7 @@ type uplink struct {
 	down   bool        // a connection ended with letters in the queue, and none since brought an answer or emptied it
 	// patience is how long the server may answer nothing. It doubles when that was too long, until all is answered.
 	patience time.Duration
+	cause    error // why the last connection came to nothing; nil once one brought an answer
 	err      error // why nothing is taken any more
 
 	settled chan struct{} // closed once nothing is held, or the connection is down; nil while nobody waits for that
@@ -117,7 +118,7 @@ func (u *uplink) cast(ctx context.Context, o Outgoing) error {
 		return l.err
 	default:
 		u.queue.leave(l)
-		return gaveUp(ctx, l)
+		return gaveUp(ctx, l, u.cause)
 	}
 }
 
@@ -183,7 +184,7 @@ func (u *uplink) leave(ctx context.Context, l *letter) error {
 	u.queue.leave(l)
 	u.less()
 	u.poke() // there may be room for others
-	return gaveUp(ctx, l)
+	return gaveUp(ctx, l, u.cause)
 }
 
 // less follows what there is less of in the queue. The caller holds mu.
@@ -296,10 +297,9 @@ func (u *uplink) connection(ctx context.Context) (answered int, err error) {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	if errors.Is(err, errOverdue) {
-		u.tolerate()
-	}
-	return answered, withoutURL(err)
+	err = withoutURL(err)
+	u.broken(answered, err)
+	return answered, err
 }
 
 // answers reads what the server says of each letter, to the end of the request.
@@ -343,7 +343,7 @@ func (u *uplink) take(line []byte) (l *letter, refused, err error) {
 		return nil, nil, refused
 	}
 	l = u.queue.answered()
-	u.down = false
+	u.down, u.cause = false, nil
 	if u.upload != nil {
 		u.upload.heard = true
 	}
@@ -364,11 +364,23 @@ func (u *uplink) due() {
 	}
 }
 
-// tolerate gives the server longer to answer on the next connection.
-func (u *uplink) tolerate() {
+// broken notes why a connection ended. One that nothing was answered on in time gives the next one longer.
+func (u *uplink) broken(answered int, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.patience = min(2*u.patience, mostPatience)
+	if answered == 0 {
+		u.cause = err
+	}
+	if errors.Is(err, errOverdue) {
+		u.patience = min(2*u.patience, mostPatience)
+	}
+}
+
+// why returns why the last connection came to nothing, if it did.
+func (u *uplink) why() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.cause
 }
 
 // read returns what an answer's line says of the letter.

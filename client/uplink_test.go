@@ -533,6 +533,39 @@ func TestUplinkGrowsPatient(t *testing.T) {
 	})
 }
 
+// Who gives up is told why there was no connection, until there is one again.
+func TestUplinkSaysWhyThereIsNoConnection(t *testing.T) {
+	serve := func(s *uplinkScript, n int, u *upload) {
+		if n < 10 {
+			say(u, refuse(407, "", ""))
+			return
+		}
+		for l, ok := u.next(); ok; l, ok = u.next() {
+			if l.Body != "mute" {
+				u.answer(l.ID, accepted)
+			}
+		}
+	}
+	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+		hurried := func(d time.Duration) context.Context {
+			ctx, cancel := context.WithTimeout(s.ctx, d)
+			context.AfterFunc(ctx, cancel)
+			return ctx
+		}
+		err := s.Send(hurried(time.Second), s.to, "a")
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "the last connection: ") || !strings.Contains(err.Error(), "407") {
+			t.Errorf("Send: %v", err)
+		}
+		if err := s.Call(hurried(time.Second), s.to, "a", nil); !errors.Is(err, problem.CallTimeout) || !strings.Contains(err.Error(), "407") {
+			t.Errorf("Call: %v", err)
+		}
+		wantError(t, s.Send(s.ctx, s.to, "b"), nil)
+		if err := s.Send(hurried(time.Second), s.to, "mute"); !errors.Is(err, client.ErrUnanswered) || strings.Contains(err.Error(), "last connection") {
+			t.Errorf("Send: %v", err)
+		}
+	})
+}
+
 // Patience has an end: each connection to a server that answers nothing is given up.
 func TestUplinkPatienceEnds(t *testing.T) {
 	serve := func(s *uplinkScript, n int, u *upload) {

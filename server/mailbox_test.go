@@ -249,6 +249,8 @@ func TestLetter(t *testing.T) {
 		{"TTL below", m.Address, Letter{TTL: time.Second - 1}, ErrTTL},
 		{"negative TTL", m.Address, Letter{TTL: -1}, ErrTTL},
 		{"TTL above", m.Address, Letter{TTL: time.Hour + 1}, ErrTTL},
+		{"TTL above, of a call", m.Address, Letter{TTL: 2 * time.Hour, Meta: mailbox.Meta{Kind: mailbox.KindCall, Ref: "1", Reply: replyAddress(t, m, "1")}}, nil},
+		{"TTL below, of a call", m.Address, Letter{TTL: time.Second - 1, Meta: mailbox.Meta{Kind: mailbox.KindCall, Ref: "1", Reply: replyAddress(t, m, "1")}}, ErrTTL},
 		{"longest name", m.Address, Letter{Name: string(long[:128])}, nil},
 		{"name too long", m.Address, Letter{Name: string(long)}, ErrName},
 		{"name with a space", m.Address, Letter{Name: "a b"}, ErrName},

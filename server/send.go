@@ -147,6 +147,9 @@ func (s *Server) deliver(ctx context.Context, g *address.Grant, l *Letter) (Post
 	if err := g.Permit(rightFor(l.Kind), time.Now()); err != nil {
 		return none, err
 	}
+	if l.Kind == mailbox.KindCall { // its caller's patience, who need not know the limit
+		l.TTL = min(l.TTL, s.limits.TTL)
+	}
 	if err := l.check(&s.limits); err != nil {
 		return none, err
 	}
