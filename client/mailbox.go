@@ -43,6 +43,13 @@ type limits struct {
 	BacklogBytes int `json:"backlogBytes"`
 }
 
+// bound returns the server's limits; zero until it told.
+func (m *Mailbox) bound() limits {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.limits
+}
+
 // opened is what the server says of a mailbox.
 type opened struct {
 	Address   address.Address `json:"address"`

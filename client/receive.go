@@ -14,7 +14,7 @@ func (p *Peer) read(ctx context.Context) error {
 		case err == nil:
 			p.route(m)
 		case errors.As(err, &gap):
-			p.inbox.put(item{err: err})
+			p.inbox.put(item{err: err}, p.box.bound())
 		default:
 			return err
 		}
@@ -33,10 +33,10 @@ func (p *Peer) route(m Message) {
 		p.state(m)
 	case "exited":
 		p.unlinked(m.Ref)
-		p.inbox.put(item{message: m})
+		p.inbox.put(item{message: m}, p.box.bound())
 		return
 	default:
-		p.inbox.put(item{message: m})
+		p.inbox.put(item{message: m}, p.box.bound())
 		return
 	}
 	m.receipt.take()

@@ -47,6 +47,32 @@ func TestPeerReceives(t *testing.T) {
 	}
 }
 
+// Where a mailbox makes room for newer messages, its peer does as well, and tells how many went.
+func TestPeerThatTakesNothing(t *testing.T) {
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Backlog: 10, Overflow: mailbox.DropOldest}}})
+	a, b := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	serve(t, b, service{})
+	for n := range 100 {
+		mustSend(t, b, a.Address(), n)
+		if n%5 == 4 { // all that was sent came before the reply
+			wantError(t, a.Call(limit(t), b.Address(), n, nil), nil)
+		}
+	}
+	_, err := a.Receive(limit(t))
+	var gap *client.GapError
+	if !errors.As(err, &gap) || gap.Missing != 90 {
+		t.Errorf("got %v, want a gap of 90", err)
+	}
+	for n := range 10 {
+		wantReceived(t, a, fmt.Sprint(90+n))
+	}
+	mustSend(t, b, a.Address(), 100)
+	wantReceived(t, a, "100")
+	if state := a.State(); state.Cursor == "" {
+		t.Error("the peer does not know how far it is")
+	}
+}
+
 // A reply must not wait behind messages that the program does not take.
 func TestRepliesPassWhatIsNotTaken(t *testing.T) {
 	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Backlog: 100}}})
