@@ -24,7 +24,7 @@ type beat struct {
 	Doubt     bool              `json:"doubt,omitempty"` // the end of the log may be lost
 }
 
-// keepBeating tells the others that this node lives, and notices who does not, be it this node.
+// keepBeating tells the others that this node lives.
 func (c *cluster) keepBeating() {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
@@ -33,8 +33,22 @@ func (c *cluster) keepBeating() {
 		names := c.server.named.Load()
 		c.sendBeat(n%fullBeat == 0 || names != told || c.newcomer.Swap(false), false)
 		told = names
-		c.dropSilent()
+		select {
+		case <-ticker.C:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// keepWatch notices who does not live, be it this node. It is apart from what tells others, which may have to wait for a
+// connection that takes nothing: just then this node is to send its readers away.
+func (c *cluster) keepWatch() {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	for {
 		c.pause()
+		c.dropSilent()
 		c.member.current().renew(renewEvery)
 		select {
 		case <-ticker.C:

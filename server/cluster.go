@@ -53,7 +53,7 @@ type cluster struct {
 	yields  bool    // this node is about to leave, and wants no shards
 	warm    []uint8 // shards of others whose content this node knows
 
-	paused bool // readers were sent away because nothing can be stored; keepBeating's
+	paused bool // readers were sent away because nothing can be stored; keepWatch's
 
 	governing
 }
@@ -72,6 +72,7 @@ func (s *Server) joinCluster(mesh Mesh, name string) error {
 		return err
 	}
 	c.background.Go(c.keepBeating)
+	c.background.Go(c.keepWatch)
 	c.background.Go(c.keepSending)
 	c.background.Go(c.govern)
 	s.background.Go(s.keepLogShort)

@@ -121,3 +121,25 @@ func TestSealedWithoutMesh(t *testing.T) {
 		t.Errorf("Ready = %v, want ErrUnavailable", err)
 	}
 }
+
+// A node whose connection takes nothing any more sends its readers away all the same.
+func TestGivenUpWhileItsBeatsHang(t *testing.T) {
+	t.Parallel()
+	a := startNodes(t, 2, Options{})[0]
+	m := open(t, a.Server)
+	sub, r := subscribe(t, a.Server, m, Subscribing{})
+	defer sub.Close()
+	a.vanish(t)
+	hang := make(chan struct{})
+	defer close(hang)
+	lose := func(string, []byte) bool { <-hang; return true }
+	a.mesh.lose.Store(&lose)
+	select {
+	case why := <-r.ended:
+		if !errors.Is(why, ErrMoved) {
+			t.Errorf("the reader is told %v, want %v", why, ErrMoved)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the reader is left with a node that may have been given up")
+	}
+}

@@ -74,6 +74,10 @@ func TestWrongUse(t *testing.T) {
 		}
 	}
 	fails(t, run(t, "", "serve", "--config", "{"), "--config: want JSON")
+	for flag, usual := range map[string]string{"--asleep=0s": "10m", "--backlog=0": "1000", "--open-rate=0": "50"} {
+		name, _, _ := strings.Cut(flag, "=")
+		fails(t, run(t, "", "serve", flag), name+": 0 is too little; leave it out for "+usual)
+	}
 	fails(t, run(t, "", "serve", "--data", t.TempDir(), "--join", "127.0.0.1:1"), "--join: the nodes of a cluster have a --cluster-name")
 	dir := t.TempDir()
 	fails(t, run(t, "", "serve", "--origin", ""), "--origin: is empty")

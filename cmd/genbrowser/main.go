@@ -70,6 +70,9 @@ func run(args []string) error {
 		return err
 	}
 	command, err := parser.Parse(args)
+	if err == nil {
+		err = zeros(command.Flags())
+	}
 	if err != nil {
 		return fmt.Errorf("%w (see genbrowser --help)", err)
 	}

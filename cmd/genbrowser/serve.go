@@ -68,7 +68,7 @@ type flags struct {
 	FastLane      bool          `negatable:"" help:"Serve sends over plain TCP and unix sockets past net/http, which takes less CPU. Anything but the most usual form of a send is net/http's as ever. Without effect with --send-rate or --send-bytes."`
 	AcceptRate    int           `help:"Connections that are accepted in a second, at all listeners together; others wait a little. 0 for 3000 for each processor, -1 for no limit." placeholder:"N"`
 	ReadTimeout   time.Duration `help:"How long a request may take to arrive, streaming uploads apart." default:"30s"`
-	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s"`
+	ShutdownGrace time.Duration `help:"How long streams and handlers have to finish after SIGTERM." default:"10s" zero:"none"`
 
 	logging
 }
@@ -214,7 +214,7 @@ func (f *flags) serveOn(ctx context.Context, listeners []listener, root http.Han
 			l.Listener = web.NewListener(l.Listener)
 		}
 		serving.Go(func() {
-			if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) {
+			if err := srv.Serve(l); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 				log.Error("listener failed", "url", l.url, "error", err)
 			}
 		})
