@@ -65,6 +65,26 @@ type monitorBody struct {
 	Grace  int64 `json:"grace,omitempty"` // seconds
 }
 
+// watchAgain asks again to be told of the ends of processes: those who watch them are not stored. A server that still knows of
+// such a watch takes it for the same. mu is held, so that none is asked for behind its being taken back.
+func (p *Peer) watchAgain() {
+	for _, m := range p.monitors {
+		if isProcess(m.to) {
+			p.up.post(m.ask("monitor"))
+		}
+	}
+	for to, l := range p.links {
+		if isProcess(to) && !l.leaving {
+			p.up.post(l.ask("link", to))
+		}
+	}
+}
+
+func isProcess(a address.Address) bool {
+	d, err := address.Inspect(a.String())
+	return err == nil && d.Kind == address.Process
+}
+
 // errStopped is what waits for a monitor that was stopped.
 var errStopped = errors.New("client: the monitor was stopped")
 
