@@ -12,7 +12,8 @@ import (
 type link struct {
 	ref     string
 	reply   address.Address
-	leaving bool // an Unlink began, or a Link had no answer: nobody knows whether the link is there
+	leaving bool    // an Unlink began, or a Link had no answer: nobody knows whether the link is there
+	again   *letter // asks for it again; see watchAgain
 }
 
 // Link ties this peer to a mailbox or process: when one ends, the other gets a message of kind exited. Here it comes

@@ -36,6 +36,7 @@ type Monitor struct {
 	ref   string
 	reply address.Address
 	asks  monitorBody
+	again *letter // asks for it again, see watchAgain; guarded by the peer's mutex
 	c     chan Down
 	done  chan struct{}
 
@@ -69,13 +70,14 @@ type monitorBody struct {
 // such a watch takes it for the same. mu is held, so that none is asked for behind its being taken back.
 func (p *Peer) watchAgain() {
 	for _, m := range p.monitors {
-		if isProcess(m.to) {
-			p.up.post(m.ask("monitor"))
+		if isProcess(m.to) && m.again.over() {
+			m.again, _ = p.up.post(m.ask("monitor"))
 		}
 	}
 	for to, l := range p.links {
-		if isProcess(to) && !l.leaving {
-			p.up.post(l.ask("link", to))
+		if isProcess(to) && !l.leaving && l.again.over() {
+			l.again, _ = p.up.post(l.ask("link", to))
+			p.links[to] = l
 		}
 	}
 }
