@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +30,10 @@ type fastConn struct {
 	over    bool   // the connection ends
 	foreign bool   // what is in in is net/http's
 
+	began                 time.Time // when the request at the head of in began to come; zero if none has
 	readUntil, writeUntil time.Time // deadlines; zero for none
+
+	busy atomic.Bool // requests were taken that are not answered
 }
 
 // fastWork is what serving takes. Connections that wait have none.
@@ -73,12 +78,13 @@ func (c *fastConn) serve() {
 	}()
 	c.sender = c.lane.senderOn(c.conn)
 	c.in = make([]byte, 0, fastBuffer)
-	c.mayRead(c.lane.readTimeout(), time.Now()) // a new connection is one whose request arrives
+	c.began = time.Now() // a new connection is one whose request arrives
+	c.mayRead(c.lane.headTimeout(), c.began)
 	for !c.over && !c.foreign {
 		c.read()
 	}
 	c.lane.forget(c)
-	if c.foreign && !c.over {
+	if c.foreign && !c.over && !c.beginsHTTP2() {
 		c.conn.SetDeadline(time.Time{})
 		c.lane.hand(newPlain(c.conn, c.rest()), nil)
 		return
@@ -92,11 +98,10 @@ func (c *fastConn) read() {
 	if want := max(min(c.need, fastGrowth), len(c.in)+1); want > cap(c.in) {
 		c.in = append(make([]byte, 0, max(want, 2*cap(c.in))), c.in...)
 	}
-	begun := len(c.in) > 0
 	n, err := c.quick.Read(c.in[len(c.in):cap(c.in)])
 	c.in = c.in[:len(c.in)+n]
 	if n > 0 && len(c.in) >= c.need {
-		c.serveAll(begun)
+		c.serveAll()
 	}
 	if err != nil && !c.foreign {
 		// what to do about a request that was cut short is net/http's to know
@@ -115,7 +120,25 @@ func (c *fastConn) parse(r *fastRequest, b []byte) (v verdict, need int) {
 	if c.served && len(b) < peeked {
 		return partial, peeked
 	}
-	return c.lane.parser.parse(r, b)
+	if v, need = c.lane.parser.parse(r, b); v == isForeign && c.served && strings.HasPrefix(http2Preface, string(afterEnds(b))) {
+		v = partial
+	}
+	return v, need
+}
+
+// http2Preface is what HTTP/2 without TLS begins with (RFC 9113 §3.4).
+const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// beginsHTTP2 reports whether net/http would begin HTTP/2 with what comes behind a request, as it does only where the
+// connection begins.
+func (c *fastConn) beginsHTTP2() bool {
+	return c.served && bytes.HasPrefix(c.rest(), []byte(http2Preface))
+}
+
+// afterEnds returns what net/http reads of what comes behind a request.
+func afterEnds(b []byte) []byte {
+	head := b[:min(len(b), peeked)]
+	return b[len(head)-len(bytes.TrimLeft(head, "\r\n")):]
 }
 
 // rest is what is net/http's: it does not know that something was served before.
@@ -123,15 +146,15 @@ func (c *fastConn) rest() []byte {
 	if !c.served {
 		return c.in
 	}
-	head := c.in[:min(len(c.in), peeked)]
-	return c.in[len(head)-len(bytes.TrimLeft(head, "\r\n")):]
+	return afterEnds(c.in)
 }
 
-// serveAll serves the requests that are complete; begun says that the first one had begun to come before. Those that
-// came together are stored together.
-func (c *fastConn) serveAll(begun bool) {
+// serveAll serves the requests that are complete. Those that came together are stored together.
+func (c *fastConn) serveAll() {
 	w := fastWorks.Get().(*fastWork)
 	defer w.release()
+	c.busy.Store(true)
+	defer c.busy.Store(false)
 	at := 0
 	for at < len(c.in) && !c.foreign {
 		v, need := c.parse(&w.next, c.in[at:])
@@ -141,27 +164,46 @@ func (c *fastConn) serveAll(begun bool) {
 		if c.foreign = v == isForeign; !c.foreign {
 			w.post(c.lane.h, c.sender)
 			at += w.next.size
-			begun, c.served = false, true
+			c.served = true
 		}
 	}
 	c.in = c.in[:copy(c.in, c.in[at:])]
 	w.settle(c)
-	now := time.Now()
-	if len(w.out) > 0 {
-		now = c.lane.h.turns.take(now)
-		c.write(w.out, now)
+	now, answers := time.Now(), len(w.out) > 0
+	if answers {
+		c.write(w.out, c.lane.h.turns.take(now))
+		now = time.Now() // the client may have taken its time
+	}
+	c.await(now, answers)
+}
+
+// await gives what comes next its time, as net/http does: a request, the rest of its head, or that of its body. answered
+// says that requests before it were, just now.
+func (c *fastConn) await(now time.Time, answered bool) {
+	if answered {
+		c.began = time.Time{}
+	}
+	if c.served && len(c.in) < peeked {
+		if answered {
+			c.mayRead(c.lane.idleTimeout(), now)
+		}
+		return
+	}
+	begins := c.began.IsZero()
+	if begins {
+		c.began = now
 	}
 	switch {
-	case len(c.in) == 0:
-		c.mayRead(c.lane.idleTimeout(), now)
-	case !begun:
-		c.mayRead(c.lane.readTimeout(), now)
+	case c.need > 0: // its head has come
+		c.mayRead(c.lane.readTimeout(), c.began)
+	case begins:
+		c.mayRead(c.lane.headTimeout(), c.began)
 	}
 }
 
 func (c *fastConn) write(b []byte, now time.Time) {
-	if soon(c.writeUntil, c.lane.h.slow, now) {
-		c.writeUntil = now.Add(c.lane.h.slow)
+	if d := atLeast(c.lane.h.slow); soon(c.writeUntil, d, now) {
+		c.writeUntil = now.Add(d)
 		c.conn.SetWriteDeadline(c.writeUntil)
 	}
 	if _, err := c.quick.Write(b); err != nil {
@@ -169,13 +211,14 @@ func (c *fastConn) write(b []byte, now time.Time) {
 	}
 }
 
-// mayRead gives the client about d to send; 0 for any time.
-func (c *fastConn) mayRead(d time.Duration, now time.Time) {
+// mayRead gives the client d to send, from a time on; 0 for any time.
+func (c *fastConn) mayRead(d time.Duration, from time.Time) {
+	d = atLeast(d)
 	switch {
 	case d == 0 && !c.readUntil.IsZero():
 		c.readUntil = time.Time{}
-	case d > 0 && soon(c.readUntil, d, now):
-		c.readUntil = now.Add(d)
+	case d > 0 && soon(c.readUntil, d, from):
+		c.readUntil = from.Add(d)
 	default:
 		return
 	}
@@ -186,8 +229,11 @@ func (c *fastConn) mayRead(d time.Duration, now time.Time) {
 // since setting it costs as much as reading.
 func soon(deadline time.Time, d time.Duration, now time.Time) bool {
 	left := deadline.Sub(now)
-	return left <= d-d/4 || left > d
+	return left < d-d/5 || left > d
 }
+
+// atLeast returns what to set for d, so that soon leaves d of it.
+func atLeast(d time.Duration) time.Duration { return d + min(d/4, math.MaxInt64-d) }
 
 // post sends the letter of the next request.
 func (w *fastWork) post(h *Handler, from *server.Sender) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,8 +25,9 @@ import (
 // request on, whose bytes it then reads from the first. What it serves passes by srv's handler, and whatever stands
 // around that one.
 //
-// It is for TCP and unix sockets without TLS, and keeps srv's ReadTimeout and IdleTimeout. With
-// Options.SendRate or SendBytes, which must know the client of each request, it leaves everything to net/http.
+// It is for TCP and unix sockets without TLS. It keeps srv's ReadHeaderTimeout, ReadTimeout and IdleTimeout, and
+// Options.SlowReader for a client that takes no answers; each may take a quarter more. With Options.SendRate or SendBytes,
+// which must know the client of each request, it leaves everything to net/http.
 func (h *Handler) FastLane(l net.Listener, srv *http.Server) net.Listener {
 	if h.messages != nil || h.bytes != nil {
 		return NewListener(l)
@@ -34,8 +36,63 @@ func (h *Handler) FastLane(l net.Listener, srv *http.Server) net.Listener {
 		Listener: l, h: h, srv: srv, parser: fastParser{begin: "POST " + h.sendPrefix, maxBody: h.office.Limits().Body},
 		handed: make(chan handed), done: make(chan struct{}), conns: make(map[*fastConn]struct{}),
 	}
-	lane.start = sync.OnceFunc(func() { go lane.accept() })
+	lane.start = sync.OnceFunc(func() {
+		h.lanes.add(lane)
+		go lane.accept()
+	})
 	return lane
+}
+
+// lanes are the fast lanes of a handler that began and have not ended.
+type lanes struct {
+	mu sync.Mutex
+	of map[*fastLane]struct{}
+}
+
+func (l *lanes) add(lane *fastLane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = make(map[*fastLane]struct{})
+	}
+	l.of[lane] = struct{}{}
+}
+
+func (l *lanes) remove(lane *fastLane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.of, lane)
+}
+
+// busy returns the connections on which requests were taken that are not answered.
+func (l *lanes) busy() (all []*fastConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for lane := range l.of {
+		all = lane.appendBusy(all)
+	}
+	return all
+}
+
+// settlePoll is how often it is looked whether requests are answered.
+const settlePoll = 5 * time.Millisecond
+
+// settle waits until all requests are answered that had been taken before.
+func (l *lanes) settle(ctx context.Context) error {
+	left := l.busy()
+	poll := time.NewTicker(settlePoll)
+	defer poll.Stop()
+	for {
+		left = slices.DeleteFunc(left, func(c *fastConn) bool { return !c.busy.Load() })
+		if len(left) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-poll.C:
+		}
+	}
 }
 
 // fastLane serves connections until there is something on them for net/http, which then gets them from Accept.
@@ -62,7 +119,7 @@ type handed struct {
 }
 
 // Accept returns connections that are net/http's from now on. Its last error, that of the listener, comes when all
-// requests that were begun are answered.
+// requests are answered that have arrived within [lastCall]; after Close, which does not wait, it is [net.ErrClosed].
 func (l *fastLane) Accept() (net.Conn, error) {
 	l.start()
 	select {
@@ -100,6 +157,7 @@ func (l *fastLane) accept() {
 		}
 		l.end()
 		l.serves.Wait()
+		l.h.lanes.remove(l)
 		l.hand(nil, err)
 		return
 	}
@@ -172,12 +230,31 @@ func (l *fastLane) senderOn(c net.Conn) *server.Sender {
 // readTimeout is how long a request may take to arrive; 0 for any time.
 func (l *fastLane) readTimeout() time.Duration { return max(l.srv.ReadTimeout, 0) }
 
+// headTimeout is how long its head may take; 0 for any time.
+func (l *fastLane) headTimeout() time.Duration {
+	if l.srv.ReadHeaderTimeout != 0 {
+		return max(l.srv.ReadHeaderTimeout, 0)
+	}
+	return l.readTimeout()
+}
+
 // idleTimeout is how long a connection may wait for a request; 0 for any time.
 func (l *fastLane) idleTimeout() time.Duration {
 	if l.srv.IdleTimeout != 0 {
 		return max(l.srv.IdleTimeout, 0)
 	}
 	return l.readTimeout()
+}
+
+func (l *fastLane) appendBusy(to []*fastConn) []*fastConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if c.busy.Load() {
+			to = append(to, c)
+		}
+	}
+	return to
 }
 
 // inLane returns how many connections there are that are not net/http's.

@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -130,6 +133,79 @@ func TestSendsAreNotWatched(t *testing.T) {
 	}
 	if n := looks.Load(); n != 0 {
 		t.Errorf("net/http looked %d times whether the client of a send goes", n)
+	}
+}
+
+// copied is a listener that counts the bytes which net/http has its connections copy themselves.
+type copied struct {
+	net.Listener
+	bytes *atomic.Int64
+}
+
+type copiedConn struct {
+	*net.TCPConn
+	bytes *atomic.Int64
+}
+
+func (l copied) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return copiedConn{c.(*net.TCPConn), l.bytes}, nil
+}
+
+func (c copiedConn) ReadFrom(r io.Reader) (int64, error) {
+	n, err := c.TCPConn.ReadFrom(r)
+	c.bytes.Add(n)
+	return n, err
+}
+
+// TestPlainCopies: what other handlers of a server copy from a file arrives whole, and the connection does that itself, by
+// sendfile, if it can.
+func TestPlainCopies(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	want := make([]byte, 5<<20)
+	rand.NewChaCha8([32]byte{1}).Read(want)
+	if err := os.WriteFile(file, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"tcp", "unix", "counted"} {
+		t.Run(kind, func(t *testing.T) {
+			network, address := "tcp", "127.0.0.1:0"
+			if kind == "unix" {
+				network, address = "unix", filepath.Join(t.TempDir(), "s")
+			}
+			l, err := net.Listen(network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var by atomic.Int64
+			if kind == "counted" {
+				l = copied{l, &by}
+			}
+			srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })}
+			go srv.Serve(NewListener(l))
+			defer srv.Close()
+			c, err := net.Dial(network, l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for range 2 {
+				io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
+				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%d bytes arrive of %d, or others: %v", len(got), len(want), err)
+				}
+			}
+			if n := by.Load(); kind == "counted" && n < int64(len(want)) {
+				t.Errorf("the connection copies %d bytes of two times %d", n, len(want))
+			}
+		})
 	}
 }
 

@@ -27,20 +27,15 @@ type wire interface {
 // socket is a connection taken off net/http.
 type socket struct {
 	conn net.Conn
-	raw  syscall.RawConn // nil where only blocking writes can be had: TLS, other systems, tests
+	raw  syscall.RawConn // nil where only blocking writes can be had: TLS, other types around a socket, other systems, tests
 	dead atomic.Bool     // a write failed
 }
 
 // newSocket bounds what the system takes for a reader that takes nothing; the rest stays in the mailbox.
 func newSocket(conn net.Conn, sendBuffer int) *socket {
-	s := &socket{conn: conn}
+	s := &socket{conn: conn, raw: sock.Raw(conn)}
 	if c, ok := s.link().(interface{ SetWriteBuffer(int) error }); ok {
 		c.SetWriteBuffer(sendBuffer)
-	}
-	if c, ok := conn.(syscall.Conn); ok && sock.CanTry {
-		if raw, err := c.SyscallConn(); err == nil {
-			s.raw = raw
-		}
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// socket is what the connections of package net are that are sockets of the system.
+// socket is what the connections of package net have that are sockets of the system.
 type socket interface {
 	net.Conn
 	syscall.Conn
@@ -22,18 +22,39 @@ type socket interface {
 	SetWriteBuffer(bytes int) error
 }
 
-// Conn returns a connection that is c, and reads and writes for less; c itself where it is no socket, or the system is
-// another one.
-func Conn(c net.Conn) net.Conn {
-	s, ok := c.(socket)
-	if !ok || runtime.GOOS != "linux" {
+// socketOf returns nil for any connection that is not one of package net's itself: a type around one has its methods, and
+// may read and write otherwise, such as what it encrypts.
+func socketOf(c net.Conn) socket {
+	switch c := c.(type) {
+	case *net.TCPConn:
 		return c
+	case *net.UnixConn:
+		return c
+	}
+	return nil
+}
+
+// Raw returns what [TryRead] and [TryWrite] are for, of a connection that they can be used on; else nil.
+func Raw(c net.Conn) syscall.RawConn {
+	s := socketOf(c)
+	if s == nil || !CanTry {
+		return nil
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// Conn returns a connection that is c, and reads and writes for less; c itself where it is no socket, or the system is
+// another one.
+func Conn(c net.Conn) net.Conn {
+	raw := Raw(c)
+	if raw == nil || runtime.GOOS != "linux" {
 		return c
 	}
-	q := &conn{socket: s, raw: raw}
+	q := &conn{socket: socketOf(c), raw: raw}
 	q.in.try, q.out.try = q.tryRead, q.tryWrite
 	return q
 }

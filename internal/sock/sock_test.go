@@ -180,12 +180,19 @@ func TestCloseWhileReading(t *testing.T) {
 	})
 }
 
-// What is no socket is left as it is.
+// What is no socket is left as it is, and so is what is around one, which reads and writes in its own way.
 func TestOthers(t *testing.T) {
 	c, _ := net.Pipe()
 	defer c.Close()
-	if got := sock.Conn(c); got != c {
-		t.Errorf("%T", got)
+	tcp, _ := pair(t, "tcp")
+	unix, _ := pair(t, "unix")
+	for _, c := range []net.Conn{c, struct{ *net.TCPConn }{tcp.(*net.TCPConn)}, struct{ *net.UnixConn }{unix.(*net.UnixConn)}, sock.Conn(tcp)} {
+		if got := sock.Conn(c); got != c {
+			t.Errorf("of %T it makes %T", c, got)
+		}
+		if sock.Raw(c) != nil {
+			t.Errorf("it reads and writes for %T", c)
+		}
 	}
 }
 
