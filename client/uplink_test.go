@@ -537,7 +537,8 @@ func TestUplinkGrowsPatient(t *testing.T) {
 func TestUplinkSaysWhyThereIsNoConnection(t *testing.T) {
 	serve := func(s *uplinkScript, n int, u *upload) {
 		if n < 10 {
-			say(u, refuse(407, "", ""))
+			say(u, refuse(407, "Content-Length: 0\r\n", ""))
+			hold(u) // or the client may see no more than that it can't write
 			return
 		}
 		for l, ok := u.next(); ok; l, ok = u.next() {

@@ -184,11 +184,11 @@ func (u *upload) read() error {
 // patience has a body of known length go on. One that is endless may pause as long as it likes, and one that pauses would
 // keep its connection for ever.
 func (u *upload) patience() {
-	now := time.Now()
-	if u.endless || u.h.ctx.Err() != nil || !soon(u.readUntil, u.h.slow, now) {
+	now, d := time.Now(), atLeast(u.h.slow)
+	if u.endless || u.h.ctx.Err() != nil || !soon(u.readUntil, d, now) {
 		return
 	}
-	u.readUntil = now.Add(u.h.slow)
+	u.readUntil = now.Add(d)
 	u.rc.SetReadDeadline(u.readUntil)
 	if u.h.ctx.Err() != nil { // what a shutdown had set just now is no more
 		u.rc.SetReadDeadline(now.Add(bodyGrace))
