@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -58,9 +59,8 @@ func TestWrappedConnections(t *testing.T) {
 			go srv.Serve(around(s.gb, veiling{l}, srv))
 			defer srv.Close()
 			s.srv.URL = "http://" + l.Addr().String()
-			s.srv.Client().Transport.(*http.Transport).DialContext = nil
-			s.srv.Client().Transport.(*http.Transport).Dial = func(network, address string) (net.Conn, error) {
-				c, err := net.Dial(network, address)
+			s.srv.Client().Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, address)
 				if err != nil {
 					return nil, err
 				}

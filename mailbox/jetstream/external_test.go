@@ -99,8 +99,9 @@ func (h *hole) pass(to, from net.Conn) {
 			return
 		}
 		h.RLock()
+		_, err = to.Write(b[:n])
 		h.RUnlock()
-		if _, err := to.Write(b[:n]); err != nil {
+		if err != nil {
 			return
 		}
 	}
