@@ -46,7 +46,7 @@ type attenuate struct {
 	Text     string        `arg:"" name:"address" help:"An address; - reads it from standard input."`
 	Rights   []string      `help:"Leave only these: send, call, monitor, link, exit." placeholder:"RIGHT,…" env:"-"`
 	Expires  time.Duration `help:"End it after this time, such as 24h; default: never." placeholder:"DURATION" env:"-"`
-	MaxBytes int           `help:"Allow bodies of at most so many bytes." default:"-1" placeholder:"N" env:"-"`
+	MaxBytes int           `help:"Allow bodies of at most so many bytes." default:"-1" zero:"none may pass" placeholder:"N" env:"-"`
 	Types    []string      `help:"Allow only messages whose \"type\" is one of these." placeholder:"TYPE,…" env:"-"`
 	Label    string        `help:"Mark it: the mailbox's owner sees the label with each message." env:"-"`
 }
