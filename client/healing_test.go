@@ -227,53 +227,6 @@ func TestPeersOverRestarts(t *testing.T) {
 	s.stop(t)
 }
 
-// A server that keeps its mailboxes is killed: who watched its processes does so at the next one.
-func TestWatchesOfProcessesOutliveTheServer(t *testing.T) {
-	dir := t.TempDir()
-	nothing := server.HandlerFunc(func(context.Context, server.Message) error { return nil })
-	serveTill := func() (*site, func(), address.Address) {
-		log, err := jetstream.Open(limit(t), jetstream.Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var s *site
-		t.Cleanup(func() { // once it is shut down; a log that was closed before takes nothing more
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			s.office.Stop(ctx)
-		})
-		s = start(t, siteOptions{server: server.Options{Log: log}})
-		till, err := s.office.Handle("till", nothing)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s, func() { log.Close() }, till
-	}
-	s, kill, till := serveTill()
-	proxy := newProxy(t, s.Listener.Addr().String())
-	p := dial(t, proxy.url(), client.DialOptions{Options: client.Options{MaxPause: 100 * time.Millisecond}})
-	m := monitor(t, p, till)
-	stopped, err := p.Monitor(limit(t), till)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantError(t, stopped.Stop(limit(t)), nil)
-	wantError(t, p.Link(limit(t), till), nil)
-	kill()
-	s, _, _ = serveTill()
-	proxy.to(s.Listener.Addr().String())
-	proxy.cutAll()
-	until(t, func() bool { return p.Status() == client.Open })
-	wantError(t, p.Send(limit(t), till, "behind what is asked again"), nil)
-	s.office.Release("till")
-	if d, err := m.Wait(limit(t)); err != nil || d.Reason == "" {
-		t.Errorf("the monitor is told %v, %v", d, err)
-	}
-	if got := receive(t, p); got.Kind != "exited" {
-		t.Errorf("the peer got %v, want that what it is linked with ended", got)
-	}
-}
-
 // A server that keeps nothing restarts: the peers' mailboxes are gone, and they end.
 func TestPeersWhoseServerForgets(t *testing.T) {
 	s := start(t, siteOptions{})

@@ -12,8 +12,7 @@ import (
 type link struct {
 	ref     string
 	reply   address.Address
-	leaving bool    // an Unlink began, or a Link had no answer: nobody knows whether the link is there
-	again   *letter // asks for it again; see watchAgain
+	leaving bool // an Unlink began, or a Link had no answer: nobody knows whether the link is there
 }
 
 // Link ties this peer to a mailbox or process: when one ends, the other gets a message of kind exited. Here it comes

@@ -36,7 +36,6 @@ type Monitor struct {
 	ref   string
 	reply address.Address
 	asks  monitorBody
-	again *letter // asks for it again, see watchAgain; guarded by the peer's mutex
 	c     chan Down
 	done  chan struct{}
 
@@ -64,27 +63,6 @@ type MonitorOptions struct {
 type monitorBody struct {
 	States bool  `json:"states,omitempty"`
 	Grace  int64 `json:"grace,omitempty"` // seconds
-}
-
-// watchAgain asks again to be told of the ends of processes: those who watch them are not stored. A server that still knows of
-// such a watch takes it for the same. mu is held, so that none is asked for behind its being taken back.
-func (p *Peer) watchAgain() {
-	for _, m := range p.monitors {
-		if isProcess(m.to) && m.again.over() {
-			m.again, _ = p.up.post(m.ask("monitor"))
-		}
-	}
-	for to, l := range p.links {
-		if isProcess(to) && !l.leaving && l.again.over() {
-			l.again, _ = p.up.post(l.ask("link", to))
-			p.links[to] = l
-		}
-	}
-}
-
-func isProcess(a address.Address) bool {
-	d, err := address.Inspect(a.String())
-	return err == nil && d.Kind == address.Process
 }
 
 // errStopped is what waits for a monitor that was stopped.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -204,43 +203,6 @@ func TestUnlinkThatFails(t *testing.T) {
 		link()
 		if got, want := strings.Join(kinds, " "), "link unlink unlink link unlink link"; got != want {
 			t.Errorf("the server is asked to %s, want %s", got, want)
-		}
-	})
-}
-
-// However often the stream heals while nothing can be sent, a process that is watched is asked once more.
-func TestWatchesAreAskedForOnce(t *testing.T) {
-	var asked []string
-	serve := func(s *uplinkScript, n int, u *upload) {
-		for l, ok := u.next(); ok; l, ok = u.next() {
-			if asked = append(asked, l.Kind); n == 1 && len(asked) == 3 {
-				<-s.gate // everything from here on has no answer
-				return
-			}
-			u.answer(l.ID, accepted)
-		}
-	}
-	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
-		process, err := ring(t).Process("till")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = s.Monitor(s.ctx, process)
-		wantError(t, err, nil)
-		_, err = s.Monitor(s.ctx, s.to)
-		wantError(t, err, nil)
-		for range 5 {
-			synctest.Wait()
-			s.mu.Lock()
-			stream := s.stream
-			s.mu.Unlock()
-			stream.Close()
-			<-time.After(time.Second)
-		}
-		close(s.gate)
-		wantError(t, s.Send(s.ctx, s.to, "behind"), nil)
-		if got, want := strings.Join(asked, " "), "monitor monitor monitor monitor "; got != want {
-			t.Errorf("the server got %q, want %q", got, want)
 		}
 	})
 }

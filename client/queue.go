@@ -25,9 +25,6 @@ type letter struct {
 	err  error
 }
 
-// over reports whether a letter for whose answer nobody waits has it; or there is no letter.
-func (l *letter) over() bool { return l == nil || len(l.answer) > 0 }
-
 // queue is the letters of an uplink, in the order in which they were posted. It is guarded by the uplink's mutex.
 //
 //	blocked → waiting → written → answered

@@ -94,9 +94,8 @@ func (p *Peer) forgetName(name string) {
 	delete(p.named.names, name)
 }
 
-// healed tells the server again what it may have forgotten, if it was started anew; mu is held.
+// healed registers the names anew; mu is held.
 func (p *Peer) healed() {
-	p.watchAgain()
 	r := &p.named
 	switch {
 	case len(r.names) == 0:
