@@ -122,8 +122,8 @@ func TestUplinkPatienceEnds(t *testing.T) {
 		began := time.Now()
 		wantError(t, s.Send(s.ctx, s.to, "a"), nil)
 		waited := (8 + 16 + 32 + 64 + 64 + 64) * time.Second
-		if took := time.Since(began); took < waited || took > waited+40*time.Second {
-			t.Errorf("it took %v, want %v and pauses of up to 40 s", took, waited)
+		if took := time.Since(began); took < waited || took > waited+51*time.Second { // 1, 2, 4, 8, 16 and 20 s at most, by PROTOCOL.md
+			t.Errorf("it took %v, want %v and pauses of up to 51 s", took, waited)
 		}
 	})
 }
