@@ -400,14 +400,15 @@ func TestKeyedRelease(t *testing.T) {
 		}
 		a := keyedAddress(t, s, "order", "42")
 		expectCall(t, s, a, 0, "1")
-		watcher := open(t, s)
-		ask(t, s, mailbox.KindMonitor, "m", watcher, keyedAddress(t, s, "order", "43"))
+		ofSleeper, ofAwake := open(t, s), open(t, s) // each their own: the two ends have no order
+		ask(t, s, mailbox.KindMonitor, "m", ofSleeper, keyedAddress(t, s, "order", "43"))
 		if _, err := s.processes.keyed["order"].awaken("44"); err != nil { // it has not begun
 			t.Fatal(err)
 		}
-		ask(t, s, mailbox.KindMonitor, "n", watcher, keyedAddress(t, s, "order", "44"))
+		ask(t, s, mailbox.KindMonitor, "n", ofAwake, keyedAddress(t, s, "order", "44"))
 		s.Release("order")
-		expectTold(t, s, watcher, `down m {"reason":"normal"}`, `down n {"reason":"normal"}`)
+		expectTold(t, s, ofSleeper, `down m {"reason":"normal"}`)
+		expectTold(t, s, ofAwake, `down n {"reason":"normal"}`)
 		synctest.Wait()
 		if got, want := n.take(), "init 42, terminated 42 normal"; got != want {
 			t.Errorf("it did %q, want %q", got, want)
