@@ -73,8 +73,13 @@ func (m *Mailbox) copy(body []byte) []byte {
 func (m *Mailbox) push(msg Message) {
 	m.queue.push(msg)
 	m.bytes += len(msg.Body)
-	if msg.Meta != nil && msg.Meta.Kind == KindCall {
-		m.called(msg.Meta)
+	if msg.Meta != nil {
+		switch msg.Meta.Kind {
+		case KindCall:
+			m.called(msg.Meta)
+		case KindDown, KindExited:
+			m.Unfollow(msg.Meta.Ref)
+		}
 	}
 	if msg.Expires != 0 && (m.soonest == 0 || msg.Expires < m.soonest) {
 		m.soonest = msg.Expires

@@ -19,7 +19,7 @@ const (
 	Awoke    RecordType = 4 // a reader came. Hold
 	Slept    RecordType = 5 // the reader left
 	Ended    RecordType = 6 // the mailbox is no more. Reason, Detail
-	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept, KeptWatch and KeptCall
+	Restated RecordType = 7 // what was told before is to be forgotten: Epoch, Config, Seq, Floor, Last, Hold, Asleep, Names, Kept; then that many Kept, KeptWatch, KeptCall and KeptFollow
 	Kept     RecordType = 8 // a message that a restated mailbox holds. Message
 
 	// Of whole shards, and so with no Mailbox. From each point of the log on a shard has one owner at most: the
@@ -35,6 +35,10 @@ const (
 	KeptWatch RecordType = 16 // a watch that a restated mailbox has. Watch
 	KeptCall  RecordType = 18 // a call that a restated mailbox had. Message, of whose Meta only Kind, Ref and Reply are there
 	Untold    RecordType = 17 // the mailbox ended, and that is still to be told. Message, whose Reply is where it goes
+
+	Followed   RecordType = 19 // the mailbox wants to know when a process ends. Watch, Process, Single
+	Unfollowed RecordType = 20 // no more. Watch's Ref
+	KeptFollow RecordType = 21 // what a restated mailbox follows. Watch, Process, Single
 
 	// Sealed is in no entry: [Replay] makes it of the end of a lane.
 	Sealed RecordType = 15
@@ -54,12 +58,14 @@ type Record struct {
 	Last    uint64        // the newest message's Seq
 	Asleep  time.Duration // how long the mailbox slept; below 0 while it has a reader
 	Names   []Name        // oldest first
-	Kept    uint64        // how many Kept, KeptWatch and KeptCall records follow; without the last of them nothing is restated
+	Kept    uint64        // how many Kept, KeptWatch, KeptCall and KeptFollow records follow; without the last of them nothing is restated
 	Hold    bool
 	Reason  Reason
 	Detail  []byte // JSON, or nil
 	Shards  []uint8
 	Watch   Watch
+	Process string // which the mailbox follows by Watch
+	Single  bool   // it runs on one node at a time
 }
 
 // Name is an idempotency key that a mailbox remembers.
@@ -106,6 +112,7 @@ const (
 //	Restated  epoch config seq floor last hold:1 asleep number-of-names (name:16 age)* kept
 //	Kept, KeptCall, Untold  message
 //	Watched, Unwatched, KeptWatch  watch
+//	Followed, Unfollowed, KeptFollow  watch process single:1
 //	Told
 //	Claimed   no mailbox; number-of-shards shard:1* epoch
 //	Owned, Released  no mailbox; number-of-shards shard:1*
@@ -149,6 +156,8 @@ func (r *Record) AppendTo(b []byte) []byte {
 		b = r.appendMessage(b)
 	case Watched, Unwatched, KeptWatch:
 		b = appendWatch(b, &r.Watch)
+	case Followed, Unfollowed, KeptFollow:
+		b = pack.AppendFlag(pack.AppendString(appendWatch(b, &r.Watch), r.Process), r.Single)
 	}
 	return b
 }
@@ -271,6 +280,8 @@ func (p *parser) record() (r Record) {
 		}
 	case Watched, Unwatched, KeptWatch:
 		r.Watch = p.watch()
+	case Followed, Unfollowed, KeptFollow:
+		r.Watch, r.Process, r.Single = p.watch(), p.String(), p.Flag()
 	case Told:
 	default:
 		p.Fail()
@@ -351,15 +362,16 @@ func (p *parser) config() []byte {
 }
 
 // State returns what restates the mailbox, with the messages up to acking acknowledged: a Restated record, a KeptCall
-// one for each call whose message is gone and who still waits, a Kept one for each message, and a KeptWatch one for
-// each watch, so that none is long.
+// one for each call whose message is gone and who still waits, a Kept one for each message, a KeptWatch one for each
+// watch, and a KeptFollow one for each that it follows, so that none is long.
 func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, waits func(call *Meta) bool, now time.Time) []Record {
 	m.expire(now)
-	begin, watches := m.queue.after(acking), m.Watches()
+	begin, watches, follows := m.queue.after(acking), m.Watches(), m.Following(now)
 	calls := m.callsBefore(begin, waits)
 	state := Record{
 		Type: Restated, Mailbox: id, Epoch: m.epoch, Config: config, Seq: max(m.acked, acking), Floor: max(m.floor, acking), Last: m.last,
-		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits), Kept: uint64(len(calls) + m.queue.len() - begin + len(watches)),
+		Hold: m.held, Asleep: -time.Millisecond, Names: m.names.list(now, m.limits),
+		Kept: uint64(len(calls) + m.queue.len() - begin + len(watches) + len(follows)),
 	}
 	if m.asleep != 0 {
 		state.Asleep = max(now.Sub(time.Unix(0, m.asleep)), 0)
@@ -374,6 +386,9 @@ func (m *Mailbox) State(id [16]byte, config []byte, acking uint64, waits func(ca
 	}
 	for _, w := range watches {
 		records = append(records, Record{Type: KeptWatch, Mailbox: id, Watch: w})
+	}
+	for _, f := range follows {
+		records = append(records, Record{Type: KeptFollow, Mailbox: id, Watch: f.Watch, Process: f.Process, Single: f.Single})
 	}
 	return records
 }
@@ -422,6 +437,10 @@ func (m *Mailbox) Apply(r *Record, at time.Time) error {
 		m.Watch(r.Watch)
 	case Unwatched:
 		m.Unwatch(&r.Watch)
+	case Followed, KeptFollow:
+		m.Follow(Follow{r.Watch, r.Process, r.Single})
+	case Unfollowed:
+		m.Unfollow(r.Watch.Ref)
 	default:
 		return fmt.Errorf("%w: type %d", ErrRecord, r.Type)
 	}

@@ -49,6 +49,9 @@ var golden = map[string]struct {
 	"watched with grace": {Record{Type: Watched, Watch: Watch{Grace: 300, Ref: "r", Reply: "gba_"}}, "04 00 01 72 04 6762615f ac02"},
 	"unwatched":          {Record{Type: Unwatched, Watch: Watch{Ref: "r", Reply: "gba_"}}, "00 00 01 72 04 6762615f"},
 	"a kept watch":       {Record{Type: KeptWatch, Watch: Watch{Link: true, Ref: "r", Reply: "gba_"}}, "01 00 01 72 04 6762615f"},
+	"followed":           {Record{Type: Followed, Watch: Watch{Link: true, Until: 300, Ref: "r", Reply: "gba_"}, Process: "till", Single: true}, "01 ac02 01 72 04 6762615f 04 74696c6c 01"},
+	"unfollowed":         {Record{Type: Unfollowed, Watch: Watch{Ref: "r", Reply: "gba_"}, Process: "till"}, "00 00 01 72 04 6762615f 04 74696c6c 00"},
+	"a kept follow":      {Record{Type: KeptFollow, Watch: Watch{Ref: "r", Reply: "gba_"}, Process: "till"}, "00 00 01 72 04 6762615f 04 74696c6c 00"},
 	"a kept call":        {Record{Type: KeptCall, Message: Message{Body: []byte{}, Meta: &Meta{Kind: KindCall, Ref: "r", Reply: "gba_"}}}, "00 04 01 01 72 04 6762615f 00 00 00"},
 	"told":               {Record{Type: Told}, ""},
 	"untold":             {Record{Type: Untold, Message: Message{Body: []byte("7"), Meta: &Meta{Kind: KindDown, Ref: "r", Reply: "gba_"}}}, "00 04 04 01 72 04 6762615f 00 00 01 37"},
@@ -100,8 +103,8 @@ func TestRecordFormat(t *testing.T) {
 			}
 		})
 	}
-	if len(types) != 14 {
-		t.Errorf("%d types of records were tried, want 14", len(types))
+	if len(types) != 17 {
+		t.Errorf("%d types of records were tried, want 17", len(types))
 	}
 }
 

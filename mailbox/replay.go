@@ -150,7 +150,7 @@ func (r *Replay) record(record *Record, origin *Origin) error {
 	switch record.Type {
 	case Restated:
 		r.restating[record.Mailbox] = &restating{origin: *origin}
-	case Kept, KeptWatch, KeptCall:
+	case Kept, KeptWatch, KeptCall, KeptFollow:
 	default:
 		return r.f(record, origin)
 	}

@@ -271,12 +271,15 @@ func TestReplayRestated(t *testing.T) {
 		return Record{Type: Kept, Mailbox: [16]byte{id}, Message: Message{Seq: seq, Body: []byte("1")}}
 	}
 	acked := func(id byte) Record { return Record{Type: Acked, Mailbox: [16]byte{id}, Seq: 9} }
+	call := Record{Type: KeptCall, Mailbox: [16]byte{1}, Message: Message{Meta: &Meta{Kind: KindCall}}}
+	watch, follow := Record{Type: KeptWatch, Mailbox: [16]byte{1}}, Record{Type: KeptFollow, Mailbox: [16]byte{1}}
 	for name, test := range map[string]struct {
 		entries [][]Record
 		seal    int // before that entry; 0 for never
 		want    string
 	}{
 		"whole":               {[][]Record{{restated(1, 2), kept(1, 1), kept(1, 2), acked(1)}}, 0, "1:7@1 1:8@1 1:8@1 1:3@1"},
+		"of all kinds":        {[][]Record{{restated(1, 4), call, kept(1, 1), watch}, {follow, acked(1)}}, 0, "1:7@1 1:18@1 1:8@1 1:16@1 1:21@1 1:3@2"},
 		"empty":               {[][]Record{{restated(1, 0), acked(1)}}, 0, "1:7@1 1:3@1"},
 		"over many entries":   {[][]Record{{restated(1, 2)}, {kept(1, 1)}, {kept(1, 2), acked(1)}}, 0, "1:7@1 1:8@1 1:8@1 1:3@3"},
 		"another between":     {[][]Record{{restated(1, 1), acked(2)}, {kept(1, 1)}}, 0, "2:3@1 1:7@1 1:8@1"},

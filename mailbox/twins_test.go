@@ -61,6 +61,11 @@ func (w *twins) tell(r Record) {
 	}
 }
 
+var (
+	someKinds = []Kind{KindMessage, KindCall, KindReply, KindDown, KindExited}
+	someRefs  = []string{"a", "b", "c"}
+)
+
 var someNames = []NameHash{HashName("a"), HashName("b"), HashName("c"), HashName("d"), HashName("e")}
 
 func (w *twins) append() {
@@ -69,7 +74,7 @@ func (w *twins) append() {
 		msg.Expires = w.now.Unix() + 1 + w.rand.Int64N(5)
 	}
 	if w.rand.IntN(4) == 0 {
-		msg.Meta = &Meta{Kind: Kind(w.rand.IntN(3)), Ref: "ref", Via: []string{"label"}}
+		msg.Meta = &Meta{Kind: someKinds[w.rand.IntN(len(someKinds))], Ref: someRefs[w.rand.IntN(len(someRefs))], Via: []string{"label"}}
 	}
 	var name NameHash
 	if w.rand.IntN(2) == 0 {
@@ -89,7 +94,7 @@ func (w *twins) append() {
 
 func (w *twins) step() {
 	last := w.live.Last().Seq
-	switch w.rand.IntN(10) {
+	switch w.rand.IntN(12) {
 	case 0, 1, 2, 3:
 		w.append()
 	case 4:
@@ -113,6 +118,14 @@ func (w *twins) step() {
 		if w.rand.IntN(4) == 0 {
 			w.restate()
 		}
+	case 10:
+		f := Follow{Watch{Ref: someRefs[w.rand.IntN(len(someRefs))], Until: w.now.Unix() + w.rand.Int64N(5)}, "till", w.rand.IntN(2) == 0}
+		w.live.Follow(f)
+		w.tell(Record{Type: Followed, Watch: f.Watch, Process: f.Process, Single: f.Single})
+	case 11:
+		f := Follow{Watch: Watch{Ref: someRefs[w.rand.IntN(len(someRefs))]}}
+		w.live.Unfollow(f.Ref)
+		w.tell(Record{Type: Unfollowed, Watch: f.Watch})
 	}
 }
 
@@ -173,6 +186,7 @@ func (w *twins) compare() {
 	same("Start", w.live.Start(), w.told.Start())
 	same("Last", w.live.Last(), w.told.Last())
 	same("held", w.live.held, w.told.held)
+	same("Following", w.live.Following(w.now), w.told.Following(w.now))
 	for _, c := range []Cursor{w.live.Last(), w.live.Cursor(w.live.Last().Seq + 1), {Epoch: 1}} {
 		same("Check", w.live.Check(c), w.told.Check(c))
 	}

@@ -2,7 +2,9 @@ package mailbox
 
 import (
 	"errors"
+	"maps"
 	"slices"
+	"time"
 )
 
 // Watch is somebody who wants to know when the mailbox ends.
@@ -24,11 +26,12 @@ const maxWatches = 1000
 // ErrWatched is why a mailbox takes no more watches.
 var ErrWatched = errors.New("too many monitors and links: 1000")
 
-// watched is who is told of the mailbox's end.
+// watched is who is told of the mailbox's end, and of whose end it is to be told.
 type watched struct {
 	watches []Watch // oldest first
 	calls   []*Meta // of the newest calls that came; from next on, oldest first
 	next    int
+	follows map[string]Follow // by Ref
 }
 
 // CanWatch returns [ErrWatched] if there is no room for w. That it is there already is reported by known.
@@ -125,4 +128,77 @@ func (m *Mailbox) called(call *Meta) {
 	}
 	w.calls[w.next] = call
 	w.next = (w.next + 1) % maxWatches
+}
+
+// Follow is a watch that the mailbox itself has, of a process: where that is, nothing is stored. It is over once the
+// mailbox got a message of kind down or exited with its Ref.
+type Follow struct {
+	Watch          // its Reply is of the mailbox
+	Process string // the name
+	Single  bool   // it runs on one node at a time, so that another node's of that name is no substitute
+}
+
+// maxFollows is how many processes a mailbox follows at most.
+const maxFollows = 10_000
+
+// ErrFollows is why a mailbox can't watch one more process.
+var ErrFollows = errors.New("its mailbox has too many monitors and links of processes: 10000")
+
+// CanFollow returns [ErrFollows] if there is no room for f, when those whose time is over by now were forgotten. That it is
+// there already is reported by known.
+func (m *Mailbox) CanFollow(f *Follow, now time.Time) (known bool, err error) {
+	if m.watched == nil {
+		return false, nil
+	}
+	all := m.watched.follows
+	if have, ok := all[f.Ref]; ok {
+		return have == *f, nil
+	}
+	if len(all) >= maxFollows {
+		maps.DeleteFunc(all, func(_ string, f Follow) bool { return f.past(now) })
+	}
+	if len(all) >= maxFollows {
+		return false, ErrFollows
+	}
+	return false, nil
+}
+
+func (w *Watch) past(now time.Time) bool { return w.Until != 0 && w.Until <= now.Unix() }
+
+// Follow notes a watch that there is room for, in the place of one with the same Ref.
+func (m *Mailbox) Follow(f Follow) {
+	w := m.watching()
+	if w.follows == nil {
+		w.follows = make(map[string]Follow)
+	}
+	w.follows[f.Ref] = f
+}
+
+// Follows reports whether that very watch of that process is there.
+func (m *Mailbox) Follows(f *Follow) bool {
+	if m.watched == nil {
+		return false
+	}
+	have, ok := m.watched.follows[f.Ref]
+	return ok && have.Process == f.Process && have.Link == f.Link && have.Reply == f.Reply
+}
+
+// Unfollow forgets the watch with that Ref.
+func (m *Mailbox) Unfollow(ref string) {
+	if m.watched != nil {
+		delete(m.watched.follows, ref)
+	}
+}
+
+// Following returns the watches of processes that the mailbox has and whose time is not over, by their Refs.
+func (m *Mailbox) Following(now time.Time) (all []Follow) {
+	if m.watched == nil {
+		return nil
+	}
+	for _, ref := range slices.Sorted(maps.Keys(m.watched.follows)) {
+		if f := m.watched.follows[ref]; !f.past(now) {
+			all = append(all, f)
+		}
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestWatches(t *testing.T) {
@@ -36,6 +37,61 @@ func TestWatches(t *testing.T) {
 	again := restored(t, &m, &l)
 	if got, want := again.Watches(), m.Watches(); len(want) != maxWatches-1 || !slices.Equal(got, want) {
 		t.Errorf("restored with %d watches, had %d", len(got), len(want))
+	}
+}
+
+func TestFollows(t *testing.T) {
+	l := (&Limits{}).WithDefaults()
+	m := New(&l, 1, start)
+	one := Follow{Watch{Ref: "1", Reply: "a"}, "till", true}
+	two := Follow{Watch{Ref: "2", Reply: "b", Link: true, Until: start.Unix() + 10}, "till", false}
+	for _, f := range []Follow{one, two} {
+		if known, err := m.CanFollow(&f, start); known || err != nil {
+			t.Fatalf("%+v: %v, %v", f, known, err)
+		}
+		m.Follow(f)
+		if known, err := m.CanFollow(&f, start); !known || err != nil || !m.Follows(&f) {
+			t.Errorf("one that is there: %v, %v", known, err)
+		}
+	}
+	if other := (Follow{one.Watch, "other", true}); m.Follows(&other) {
+		t.Error("it follows another process by the same ref")
+	}
+	again := restored(t, &m, &l)
+	if got := again.Following(start); !slices.Equal(got, []Follow{one, two}) {
+		t.Errorf("restored, it follows %+v", got)
+	}
+	if got := m.Following(start.Add(10 * time.Second)); !slices.Equal(got, []Follow{one}) {
+		t.Errorf("it follows %+v, but the time of one is over", got)
+	}
+	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindState, Ref: "1"}}, NameHash{}, start)
+	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindDown, Ref: "3"}}, NameHash{}, start)
+	if !m.Follows(&one) {
+		t.Error("it does not follow what nobody told the end of")
+	}
+	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindDown, Ref: "1"}}, NameHash{}, start)
+	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindExited, Ref: "2"}}, NameHash{}, start)
+	if m.Follows(&one) || m.Follows(&two) {
+		t.Error("it follows what has ended")
+	}
+
+	for i := range maxFollows {
+		m.Follow(Follow{Watch{Ref: fmt.Sprint(i), Until: two.Until}, "till", false})
+	}
+	more := Follow{Watch{Ref: "more"}, "till", false}
+	if _, err := m.CanFollow(&more, start); !errors.Is(err, ErrFollows) {
+		t.Errorf("one too many: %v, want ErrFollows", err)
+	}
+	m.Unfollow("1")
+	if _, err := m.CanFollow(&more, start); err != nil {
+		t.Errorf("one in the place of another: %v", err)
+	}
+	m.Follow(one)
+	if _, err := m.CanFollow(&more, start.Add(10*time.Second)); err != nil {
+		t.Errorf("one in the place of those whose time is over: %v", err)
+	}
+	if got := m.Following(start); !slices.Equal(got, []Follow{one}) {
+		t.Errorf("then it follows %d", len(got))
 	}
 }
 

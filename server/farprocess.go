@@ -24,7 +24,7 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 	if err := s.cluster.reach(); err != nil {
 		return Posted{}, err
 	}
-	others := s.cluster.routes.Load().processes[name]
+	others := s.cluster.haveProcess(name)
 	if len(others) == 0 {
 		return Posted{}, err
 	}

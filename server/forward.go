@@ -139,6 +139,23 @@ func (n *node) askWatch(id uuid.UUID, w *mailbox.Watch, remove bool) *call {
 	return n.ask(isWatch, r.AppendTo)
 }
 
+// follow reports whether the mailbox did not follow that yet.
+func (n *node) follow(id uuid.UUID, f *mailbox.Follow) (fresh bool, err error) {
+	answer, err := n.askFollow(mailbox.Followed, id, f).wait()
+	return len(answer) > 0, err
+}
+
+func (n *node) unfollow(id uuid.UUID, f *mailbox.Follow) error {
+	_, err := n.askFollow(mailbox.Unfollowed, id, f).wait()
+	return err
+}
+
+func (n *node) askFollow(t mailbox.RecordType, id uuid.UUID, f *mailbox.Follow) *call {
+	r := followRecord(t, f)
+	r.Mailbox = id
+	return n.ask(isWatch, r.AppendTo)
+}
+
 func (n *node) exit(id uuid.UUID, detail []byte) error {
 	_, err := n.ask(isExit, func(b []byte) []byte { return pack.AppendString(append(b, id[:]...), detail) }).wait()
 	return err
@@ -268,7 +285,7 @@ func (n *node) takeAction(kind byte, r *pack.Reader) asked {
 	return a
 }
 
-// takeWatch lets the owner of a mailbox be watched for another node.
+// takeWatch lets the owner of a mailbox watch, or be watched, for another node.
 func (n *node) takeWatch(r *pack.Reader) asked {
 	a := asked{call: r.Uint()}
 	record := readRecord(r)
@@ -280,8 +297,23 @@ func (n *node) takeWatch(r *pack.Reader) asked {
 		a.err = err
 		return a
 	}
-	stored, err := b.watch(&record.Watch, record.Type == mailbox.Unwatched)
-	a.err, a.wait = err, func() ([]byte, error) { return nil, stored.wait() }
+	f := mailbox.Follow{Watch: record.Watch, Process: record.Process, Single: record.Single}
+	var stored *commit
+	var fresh bool
+	switch record.Type {
+	case mailbox.Followed:
+		stored, fresh, a.err = b.follow(&f)
+	case mailbox.Unfollowed:
+		stored, a.err = b.unfollow(&f)
+	default:
+		stored, a.err = b.watch(&record.Watch, record.Type == mailbox.Unwatched)
+	}
+	a.wait = func() (answer []byte, err error) {
+		if fresh {
+			answer = []byte{1}
+		}
+		return answer, stored.wait()
+	}
 	return a
 }
 

@@ -132,13 +132,13 @@ func (w *farWatch) appendTo(b []byte, remove bool) []byte {
 	return r.AppendTo(pack.AppendFlag(pack.AppendString(b, w.name), w.single))
 }
 
-// tellTold forgets watches, and has the other nodes do so, whose watchers were told.
-func (c *cluster) tellTold(name string, told []mailbox.Watch) {
-	c.server.watchers.mu.Lock()
-	defer c.server.watchers.mu.Unlock()
-	for i := range told {
-		c.server.watchers.far.remove(name, &told[i])
-		c.tellWatch(farWatch{name: name, Watch: told[i]}, true)
+// told forgets watches, and has the other nodes do so, whose watchers were told.
+func (s *Server) told(name string, watches []mailbox.Watch) {
+	s.watchers.mu.Lock()
+	defer s.watchers.mu.Unlock()
+	for i := range watches {
+		s.watchers.far.remove(name, &watches[i])
+		s.cluster.tellWatch(farWatch{name: name, Watch: watches[i]}, true)
 	}
 }
 
@@ -205,7 +205,7 @@ func (c *cluster) inheritLost() {
 		}
 		c.lost[id] = time.Now() // for what another node has to take over, and does not
 		for _, w := range c.server.watchers.of(id) {
-			c.inherit(w)
+			c.server.inherit(w)
 		}
 		c.server.inheritNames(id)
 	}
@@ -234,15 +234,14 @@ func (c *cluster) knows(id string) bool {
 }
 
 // inherit finds another process of that name to watch, or tells who watches that the last one is lost.
-func (c *cluster) inherit(w farWatch) {
-	s := c.server
-	others := c.routes.Load().processes[w.name]
+func (s *Server) inherit(w farWatch) {
+	others := s.cluster.haveProcess(w.name)
 	switch {
 	case w.Until != 0 && w.Until <= time.Now().Unix():
-		c.tellTold(w.name, []mailbox.Watch{w.Watch})
+		s.told(w.name, []mailbox.Watch{w.Watch})
 	case !w.single && s.processes.knows(w.name):
 		if _, err := s.watchProcess(w.name, &w.Watch, false); err != nil {
-			c.log.Warn("a watch of a lost node's process could not be taken over", "process", w.name, "error", err)
+			s.log.Warn("a watch of a lost node's process could not be taken over", "process", w.name, "error", err)
 		}
 	case !w.single && len(others) > 0:
 		kind := mailbox.KindMonitor
@@ -252,18 +251,25 @@ func (c *cluster) inherit(w farWatch) {
 		meta := &mailbox.Meta{Kind: kind, Ref: w.Ref, Reply: w.Reply}
 		others[0].toProcess(nil, w.name, mailbox.Message{Body: []byte("null"), Meta: meta}, mailbox.NameHash{})
 	default:
-		c.tellLost(w)
+		s.tellLost(w)
 	}
+}
+
+// haveProcess returns the other nodes that have a process of that name.
+func (c *cluster) haveProcess(name string) []*node {
+	if c == nil {
+		return nil
+	}
+	return c.routes.Load().processes[name]
 }
 
 // tellLost tells who watches a process that it was lost. Until that is done the watch is this node's, so that others do
 // it if this one dies meanwhile, and not before.
-func (c *cluster) tellLost(w farWatch) {
-	s := c.server
+func (s *Server) tellLost(w farWatch) {
 	s.watchers.mu.Lock()
 	s.watchers.far.remove(w.name, &w.Watch)
-	c.tellWatch(w, false)
+	s.cluster.tellWatch(w, false)
 	s.watchers.mu.Unlock()
 	one := tellingOf(&w.Watch, Down{Reason: downNodeLost})
-	s.notices.add(notice{server: s, tellings: []telling{one}, done: func(bool) { c.tellTold(w.name, []mailbox.Watch{w.Watch}) }})
+	s.notices.add(notice{server: s, tellings: []telling{one}, done: func(bool) { s.told(w.name, []mailbox.Watch{w.Watch}) }})
 }

@@ -153,9 +153,12 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	j.noteFloor(seen.Floor)
 	won = h.ownedBy(m.log.Lane())
 	records := s.mailboxes.Load()
+	var follows []followed
 	for _, i := range won {
+		follows = append(follows, h.boxes[i].follows(s.clock.now())...)
 		s.take(h, i, j, claimed.seq)
 	}
+	s.inheritFollows(follows)
 	for _, e := range h.ended {
 		s.gone.add(e.id, e.why)
 	}

@@ -164,7 +164,7 @@ func (s *Server) holds(r *registration) bool {
 
 // anyHas reports whether this node or another has a process of that name.
 func (s *Server) anyHas(process string) bool {
-	return s.processes.knows(process) || s.cluster != nil && len(s.cluster.routes.Load().processes[process]) > 0
+	return s.processes.knows(process) || len(s.cluster.haveProcess(process)) > 0
 }
 
 // isProcess reports whether a name is that of a process, or exported, anywhere.

@@ -164,7 +164,7 @@ func (w *snapshotWriter) add(r *mailbox.Record) {
 	if err, refused := w.newest.refused(); refused {
 		w.failed = cmp.Or(w.failed, err)
 	}
-	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + restatedCost
+	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + len(r.Process) + restatedCost
 	if m := r.Message.Meta; m != nil {
 		size += len(m.Ref) + len(m.Reply)
 	}

@@ -96,12 +96,17 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 
 // requestProcess asks a process, on whatever node, to be watched, or ends it. What links is on this node, or a mailbox.
 func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) error {
-	posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &l.Meta}, mailbox.NameHash{})
-	if err == nil {
-		_, err = posted.Wait()
-	}
-	if err != nil || l.Kind != mailbox.KindLink && l.Kind != mailbox.KindUnlink {
+	ask := func(kind mailbox.Kind) error {
+		meta := l.Meta
+		meta.Kind = kind
+		posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &meta}, mailbox.NameHash{})
+		if err == nil {
+			_, err = posted.Wait()
+		}
 		return err
+	}
+	if l.Kind == mailbox.KindExit {
+		return ask(l.Kind)
 	}
 	w, err := s.watchOf(&l.Meta, l.Body)
 	if err != nil {
@@ -111,15 +116,14 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) err
 	if err != nil {
 		return err
 	}
-	err = s.linkBackTo(home.Attenuate, &w, l.Kind == mailbox.KindUnlink)
-	if err != nil && l.Kind == mailbox.KindLink {
-		undo := l.Meta
-		undo.Kind = mailbox.KindUnlink
-		posted, failed := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &undo}, mailbox.NameHash{})
-		if failed == nil {
-			_, failed = posted.Wait()
-		}
-		err = errors.Join(err, failed)
+	remove := l.Kind == mailbox.KindDemonitor || l.Kind == mailbox.KindUnlink
+	err = s.following(name, &w, remove, func() error { return ask(l.Kind) })
+	if err != nil || !w.Link {
+		return err
+	}
+	err = s.linkBackTo(home.Attenuate, &w, remove)
+	if err != nil && !remove {
+		err = errors.Join(err, s.following(name, &w, true, func() error { return ask(mailbox.KindUnlink) }))
 	}
 	return err
 }
@@ -246,10 +250,14 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		return err
 	}
 	if g.Kind() == address.Process {
-		var known *call
-		if known, err = s.watchProcess(string(g.Name()), &back, remove); err == nil {
-			known.wait()
-		}
+		name := string(g.Name())
+		err = s.following(name, &back, remove, func() error {
+			known, err := s.watchProcess(name, &back, remove)
+			if err == nil {
+				known.wait()
+			}
+			return err
+		})
 	} else {
 		err = s.watch(g.Mailbox(), &back, remove)
 	}

@@ -36,7 +36,7 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) (*call, err
 	}
 	remove := msg.Meta.Kind == mailbox.KindDemonitor || msg.Meta.Kind == mailbox.KindUnlink
 	if !remove && !s.processes.knows(name) {
-		if s.cluster != nil && len(s.cluster.routes.Load().processes[name]) > 0 {
+		if len(s.cluster.haveProcess(name)) > 0 {
 			return nil, fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
 		}
 		return nil, s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
@@ -207,12 +207,12 @@ func (s *Server) ended(name string, why Down) {
 		n.tellings = append(n.tellings, tellingOf(&taken[i], why))
 	}
 	if s.cluster != nil {
-		n.done = func(bool) { s.cluster.tellTold(name, taken) }
+		n.done = func(bool) { s.told(name, taken) }
 	}
 	s.notices.add(n)
 }
 
 // othersServe reports whether a process that ends because this node leaves is another node's as well.
 func (s *Server) othersServe(name string) bool {
-	return s.cluster != nil && s.stopping.Load() && !s.processes.isOne(name) && len(s.cluster.routes.Load().processes[name]) > 0
+	return s.stopping.Load() && !s.processes.isOne(name) && len(s.cluster.haveProcess(name)) > 0
 }

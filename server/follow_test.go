@@ -1,0 +1,178 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/genbrowser/genbrowser/address"
+	"github.com/genbrowser/genbrowser/mailbox"
+)
+
+// TestFollowsGoOn holds that who watches a process of a server that ends is told, be it by the next one; unless that has
+// the process, too, which is watched from then on.
+func TestFollowsGoOn(t *testing.T) {
+	for how, end := range endings {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := startDurable(t, dir, forgetful)
+			mayLink := func(name string) address.Address {
+				handle(t, s.Server, name, HandlerFunc(nothing))
+				to, err := s.keys.ProcessFor(name, address.Monitor|address.Link|address.Exit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return to
+			}
+			back, lost := mayLink("back"), mayLink("lost")
+			ofBack, ofLost, ofLink := open(t, s.Server), open(t, s.Server), open(t, s.Server)
+			ask(t, s.Server, mailbox.KindMonitor, "m", ofBack, back)
+			ask(t, s.Server, mailbox.KindMonitor, "late", ofBack, back)
+			ask(t, s.Server, mailbox.KindMonitor, "a", ofLost, lost) // it would be told before the other
+			ask(t, s.Server, mailbox.KindMonitor, "m", ofLost, lost)
+			ask(t, s.Server, mailbox.KindMonitor, "m", ofLost, lost)
+			ask(t, s.Server, mailbox.KindDemonitor, "a", ofLost, lost)
+			ask(t, s.Server, mailbox.KindLink, "l", ofLink, lost)
+			session, _ := serveSession(t, s.Server, "session", false)
+			ofSession := open(t, s.Server)
+			if _, err := s.Call(ctx, session, ofSession.Address); err != nil { // the session links to the mailbox
+				t.Fatal(err)
+			}
+
+			end(t, s)
+			s = startDurable(t, dir, forgetful)
+			handle(t, s.Server, "back", HandlerFunc(nothing))
+			ask(t, s.Server, mailbox.KindDemonitor, "late", ofBack, back)
+			crashed := how == "crash" || how == "snapshot, crash"
+			reason := "normal"
+			if crashed {
+				reason = "node-lost"
+			}
+			expectTold(t, s.Server, ofLost, fmt.Sprintf(`down m {"reason":%q}`, reason))
+			expectTold(t, s.Server, ofLink, fmt.Sprintf(`exited l {"reason":%q}`, reason))
+			expectExited(t, s.Server, ofSession, reason)
+			if !crashed {
+				expectTold(t, s.Server, ofBack, `down m {"reason":"normal"}`, `down late {"reason":"normal"}`)
+				return
+			}
+			await(t, 10*time.Second, "the process is watched again", func() bool { return len(s.watchers.names()) == 1 })
+			ask(t, s.Server, mailbox.KindExit, "", ofBack, back)
+			expectTold(t, s.Server, ofBack, `down m {"reason":"exit","detail":null}`)
+			for what, m := range map[string]Mailbox{"one told of an end": ofBack, "one told of a loss": ofLost, "one that was linked": ofLink} {
+				if left := follows(t, s.Server, m); len(left) > 0 {
+					t.Errorf("%s follows %v", what, left)
+				}
+			}
+		})
+	}
+}
+
+func follows(t testing.TB, s *Server, m Mailbox) []mailbox.Follow {
+	t.Helper()
+	b, err := s.box(grant(t, s, m.Key.Reveal()).Mailbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mail.Following(time.Now())
+}
+
+// expectExited waits for one message of kind exited, whatever its ref.
+func expectExited(t testing.TB, s *Server, m Mailbox, reason string) {
+	t.Helper()
+	sub, r := subscribe(t, s, m, Subscribing{Hold: true})
+	defer sub.Close()
+	want := fmt.Sprintf(`exited {"reason":%q}`, reason)
+	for got := ""; got == ""; {
+		sub.Read(func(m *mailbox.Message, err error) bool {
+			got = fmt.Sprintf("%v %s", m.Meta.Kind, m.Body)
+			return false
+		})
+		switch got {
+		case want:
+		case "":
+			expectOne(t, want, r.woken)
+		default:
+			t.Errorf("told %s, want %s", got, want)
+		}
+	}
+}
+
+// TestAllNodesLost: who watches a process of nodes that all died at once is told by those that come after them.
+func TestAllNodesLost(t *testing.T) {
+	t.Parallel()
+	url := startNATS(t)
+	a, b := startNode(t, url, "a", forgetful), startNode(t, url, "b", forgetful)
+	awaitShare(t, a, b)
+	only := handle(t, b.Server, "only", HandlerFunc(nothing))
+	awaitProcess(t, a, "only", 1)
+	watcher := farMailbox(t, a, b)
+	ask(t, b.Server, mailbox.KindMonitor, "m", watcher, only) // b lets a store it
+	ask(t, b.Server, mailbox.KindMonitor, "back", watcher, only)
+	ask(t, b.Server, mailbox.KindDemonitor, "back", watcher, only)
+	a.vanish(t)
+	b.vanish(t)
+	c := startNode(t, url, "c", forgetful)
+	awaitShare(t, c)
+	expectTold(t, c.Server, watcher, `down m {"reason":"node-lost"}`)
+}
+
+// TestFollowsMove: that the mailbox goes to another node is no end of what it watches.
+func TestFollowsMove(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 3, forgetful)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	var ended notes
+	for _, n := range nodes {
+		if err := n.Keyed("order", orders(&ended), KeyedOptions{}); err != nil { // one that no other can be in place of
+			t.Fatal(err)
+		}
+	}
+	key := 0
+	for !a.shards[shardOfName(fmt.Sprint("order/", key))].isOwned() {
+		key++
+	}
+	order := keyedAddress(t, a.Server, "order", fmt.Sprint(key))
+	watcher := farMailbox(t, b, a, c)
+	ask(t, c.Server, mailbox.KindMonitor, "m", watcher, order)
+	b.vanish(t)
+	await(t, 20*time.Second, "another node has the mailbox", func() bool {
+		id := grant(t, a.Server, watcher.Key.Reveal()).Mailbox()
+		_, atA := a.box(id)
+		_, atC := c.box(id)
+		return atA == nil || atC == nil
+	})
+	began := time.Now()
+	await(t, 20*time.Second, "it would be inherited by now", func() bool { return time.Since(began) > lostAfter+5*governEvery })
+	a.Release("order")
+	expectTold(t, a.Server, watcher, `down m {"reason":"normal"}`)
+}
+
+// TestFollowIsTakenBack: what could not be watched is not followed, and a mailbox that is gone can be a watcher's as before.
+func TestFollowIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := startDurable(t, t.TempDir(), Options{})
+	to := handle(t, s.Server, "crowded", HandlerFunc(nothing))
+	crowd, watcher := open(t, s.Server), open(t, s.Server)
+	for i := range maxProcessWatches {
+		one := mailbox.Watch{Ref: fmt.Sprint(i), Reply: replyAddress(t, crowd, fmt.Sprint(i))}
+		if _, err := s.watchProcess("crowded", &one, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindMonitor, Ref: "m", Reply: replyAddress(t, watcher, "m")}}
+	if _, err := s.Post(to.String(), l); !errors.Is(err, mailbox.ErrWatched) {
+		t.Errorf("Post = %v, want ErrWatched", err)
+	}
+	if left := follows(t, s.Server, watcher); len(left) > 0 {
+		t.Errorf("it follows %v", left)
+	}
+	closeBox(t, s.Server, crowd)
+	closeBox(t, s.Server, watcher)
+	if _, err := s.Post(to.String(), l); err != nil {
+		t.Errorf("a monitor of a mailbox that is gone: %v", err)
+	}
+}
