@@ -2,8 +2,8 @@ package mailbox
 
 import (
 	"errors"
-	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,7 +31,7 @@ type watched struct {
 	watches []Watch // oldest first
 	calls   []*Meta // of the newest calls that came; from next on, oldest first
 	next    int
-	follows map[string]Follow // by Ref
+	follows []Follow // in the order of their Refs
 }
 
 // CanWatch returns [ErrWatched] if there is no room for w. That it is there already is reported by known.
@@ -138,40 +138,43 @@ type Follow struct {
 	Single  bool   // it runs on one node at a time, so that another node's of that name is no substitute
 }
 
-// maxFollows is how many processes a mailbox follows at most.
+// maxFollows is how many processes a mailbox follows at most. Who knows its address can let it follow some.
 const maxFollows = 10_000
 
-// ErrFollows is why a mailbox can't watch one more process.
-var ErrFollows = errors.New("its mailbox has too many monitors and links of processes: 10000")
-
-// CanFollow returns [ErrFollows] if there is no room for f, when those whose time is over by now were forgotten. That it is
-// there already is reported by known.
-func (m *Mailbox) CanFollow(f *Follow, now time.Time) (known bool, err error) {
+// MayFollow reports whether f is worth noting: it is not there yet, there is room for it, and nothing was answered with
+// its Ref, which would be told a second time.
+func (m *Mailbox) MayFollow(f *Follow, now time.Time) bool {
+	if m.names.has(HashAnswer(f.Ref), now, m.limits) {
+		return false
+	}
 	if m.watched == nil {
-		return false, nil
+		return true
 	}
 	all := m.watched.follows
-	if have, ok := all[f.Ref]; ok {
-		return have == *f, nil
+	if i, found := m.followed(f.Ref); found {
+		return all[i] != *f
 	}
-	if len(all) >= maxFollows {
-		maps.DeleteFunc(all, func(_ string, f Follow) bool { return f.past(now) })
+	if len(all) == cap(all) { // those whose time is over make some
+		m.watched.follows = slices.DeleteFunc(all, func(f Follow) bool { return f.past(now) })
 	}
-	if len(all) >= maxFollows {
-		return false, ErrFollows
-	}
-	return false, nil
+	return len(m.watched.follows) < maxFollows
 }
 
 func (w *Watch) past(now time.Time) bool { return w.Until != 0 && w.Until <= now.Unix() }
 
-// Follow notes a watch that there is room for, in the place of one with the same Ref.
+// followed returns the place of the watch of a process with that Ref, or where it would be.
+func (m *Mailbox) followed(ref string) (place int, found bool) {
+	return slices.BinarySearchFunc(m.watched.follows, ref, func(f Follow, ref string) int { return strings.Compare(f.Ref, ref) })
+}
+
+// Follow notes a watch of a process, in the place of one with the same Ref.
 func (m *Mailbox) Follow(f Follow) {
 	w := m.watching()
-	if w.follows == nil {
-		w.follows = make(map[string]Follow)
+	if i, found := m.followed(f.Ref); found {
+		w.follows[i] = f
+	} else {
+		w.follows = slices.Insert(w.follows, i, f)
 	}
-	w.follows[f.Ref] = f
 }
 
 // Follows reports whether that very watch of that process is there.
@@ -179,14 +182,24 @@ func (m *Mailbox) Follows(f *Follow) bool {
 	if m.watched == nil {
 		return false
 	}
-	have, ok := m.watched.follows[f.Ref]
-	return ok && have.Process == f.Process && have.Link == f.Link && have.Reply == f.Reply
+	i, found := m.followed(f.Ref)
+	if !found {
+		return false
+	}
+	have := &m.watched.follows[i]
+	return have.Process == f.Process && have.Link == f.Link && have.Reply == f.Reply
 }
 
-// Unfollow forgets the watch with that Ref.
+// Unfollow forgets the watch of a process with that Ref.
 func (m *Mailbox) Unfollow(ref string) {
-	if m.watched != nil {
-		delete(m.watched.follows, ref)
+	if m.watched == nil {
+		return
+	}
+	if i, found := m.followed(ref); found {
+		m.watched.follows = slices.Delete(m.watched.follows, i, i+1)
+	}
+	if len(m.watched.follows) == 0 {
+		m.watched.follows = nil
 	}
 }
 
@@ -195,8 +208,8 @@ func (m *Mailbox) Following(now time.Time) (all []Follow) {
 	if m.watched == nil {
 		return nil
 	}
-	for _, ref := range slices.Sorted(maps.Keys(m.watched.follows)) {
-		if f := m.watched.follows[ref]; !f.past(now) {
+	for _, f := range m.watched.follows {
+		if !f.past(now) {
 			all = append(all, f)
 		}
 	}

@@ -45,17 +45,17 @@ func TestFollows(t *testing.T) {
 	m := New(&l, 1, start)
 	one := Follow{Watch{Ref: "1", Reply: "a"}, "till", true}
 	two := Follow{Watch{Ref: "2", Reply: "b", Link: true, Until: start.Unix() + 10}, "till", false}
-	for _, f := range []Follow{one, two} {
-		if known, err := m.CanFollow(&f, start); known || err != nil {
-			t.Fatalf("%+v: %v, %v", f, known, err)
+	for _, f := range []Follow{two, one} {
+		if m.Follows(&f) || !m.MayFollow(&f, start) {
+			t.Fatalf("%+v: it follows that, or may not", f)
 		}
 		m.Follow(f)
-		if known, err := m.CanFollow(&f, start); !known || err != nil || !m.Follows(&f) {
-			t.Errorf("one that is there: %v, %v", known, err)
+		if !m.Follows(&f) || m.MayFollow(&f, start) {
+			t.Fatalf("%+v: it does not follow that, or may anew", f)
 		}
 	}
-	if other := (Follow{one.Watch, "other", true}); m.Follows(&other) {
-		t.Error("it follows another process by the same ref")
+	if other := (Follow{one.Watch, "other", true}); m.Follows(&other) || !m.MayFollow(&other, start) {
+		t.Error("it follows another process by the same ref, or may not")
 	}
 	again := restored(t, &m, &l)
 	if got := again.Following(start); !slices.Equal(got, []Follow{one, two}) {
@@ -64,34 +64,54 @@ func TestFollows(t *testing.T) {
 	if got := m.Following(start.Add(10 * time.Second)); !slices.Equal(got, []Follow{one}) {
 		t.Errorf("it follows %+v, but the time of one is over", got)
 	}
-	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindState, Ref: "1"}}, NameHash{}, start)
-	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindDown, Ref: "3"}}, NameHash{}, start)
+	tell := func(kind Kind, ref string) {
+		t.Helper()
+		if _, stored, err := m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: kind, Ref: ref}}, HashAnswer(ref), start); err != nil || !stored {
+			t.Fatal(stored, err)
+		}
+	}
+	tell(KindState, "3")
+	tell(KindDown, "4")
 	if !m.Follows(&one) {
 		t.Error("it does not follow what nobody told the end of")
 	}
-	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindDown, Ref: "1"}}, NameHash{}, start)
-	m.Append(Message{Body: []byte("1"), Meta: &Meta{Kind: KindExited, Ref: "2"}}, NameHash{}, start)
-	if m.Follows(&one) || m.Follows(&two) {
+	tell(KindDown, "1")
+	tell(KindExited, "2")
+	if m.Follows(&one) || m.Follows(&two) || m.watched.follows != nil {
 		t.Error("it follows what has ended")
 	}
-
-	for i := range maxFollows {
-		m.Follow(Follow{Watch{Ref: fmt.Sprint(i), Until: two.Until}, "till", false})
+	if m.MayFollow(&one, start) || !m.MayFollow(&one, start.Add(l.NameWindow)) {
+		t.Error("it may follow by a ref that was answered, or may not once that is forgotten")
 	}
+}
+
+// TestMaxFollows: those whose time is over make room.
+func TestMaxFollows(t *testing.T) {
+	l := (&Limits{}).WithDefaults()
+	m := New(&l, 1, start)
+	for i := range maxFollows {
+		f := Follow{Watch{Ref: fmt.Sprint(i), Until: start.Unix() + 10}, "till", false}
+		if !m.MayFollow(&f, start) {
+			t.Fatalf("no room for %d", i)
+		}
+		m.Follow(f)
+	}
+	m.watched.follows = slices.Clip(m.watched.follows)
 	more := Follow{Watch{Ref: "more"}, "till", false}
-	if _, err := m.CanFollow(&more, start); !errors.Is(err, ErrFollows) {
-		t.Errorf("one too many: %v, want ErrFollows", err)
+	if m.MayFollow(&more, start) {
+		t.Error("it may follow one too many")
 	}
 	m.Unfollow("1")
-	if _, err := m.CanFollow(&more, start); err != nil {
-		t.Errorf("one in the place of another: %v", err)
+	if !m.MayFollow(&more, start) {
+		t.Error("it may not follow one in the place of another")
 	}
-	m.Follow(one)
-	if _, err := m.CanFollow(&more, start.Add(10*time.Second)); err != nil {
-		t.Errorf("one in the place of those whose time is over: %v", err)
+	m.Follow(more)
+	another := Follow{Watch{Ref: "another"}, "till", false}
+	if !m.MayFollow(&another, start.Add(10*time.Second)) {
+		t.Error("it may not follow one in the place of those whose time is over")
 	}
-	if got := m.Following(start); !slices.Equal(got, []Follow{one}) {
-		t.Errorf("then it follows %d", len(got))
+	if got := len(m.watched.follows); got != 1 {
+		t.Errorf("%d are left then, want 1", got)
 	}
 }
 

@@ -15,78 +15,51 @@ import (
 // too: that is stored with the mailbox, until it is told. Who takes the mailbox from the log looks whether some node knows
 // that watch; if none does, the process has ended with its node, and nobody else is left to tell.
 
-// following lets a process be watched for somebody, or not any more, as do does. It is stored before, so that there is
-// no watch that is not.
-func (s *Server) following(name string, w *mailbox.Watch, remove bool, do func() error) error {
+// following lets a process be watched for somebody, or not any more, as do does. What is returned is to be waited for.
+func (s *Server) following(name string, w *mailbox.Watch, remove bool, do func() error) (Posted, error) {
 	var g address.Grant
 	if s.member == nil || s.keys.Verify(&g, w.Reply) != nil || g.Kind() != address.Mailbox {
-		return do()
+		return Posted{}, do()
 	}
 	f := mailbox.Follow{Watch: *w, Process: name, Single: s.processes.isOne(name)}
 	if remove {
-		return errors.Join(do(), s.unfollow(g.Mailbox(), &f))
+		err := do()
+		posted, failed := s.follow(g.Mailbox(), &f, true)
+		return posted, errors.Join(err, failed)
 	}
-	fresh, err := s.follow(g.Mailbox(), &f)
+	posted, err := s.follow(g.Mailbox(), &f, false) // before, for do may tell the end of it
 	if err != nil && !hasEnded(err) {
-		return err
+		return posted, err
 	}
-	if err = do(); err != nil && fresh {
-		err = errors.Join(err, s.unfollow(g.Mailbox(), &f))
+	err = do()
+	if err != nil && !errors.Is(err, ErrUnavailable) && !s.watchers.know(name, w) { // it was refused
+		_, failed := s.follow(g.Mailbox(), &f, true)
+		err = errors.Join(err, failed)
 	}
-	return err
+	return posted, err
 }
 
-// follow has a mailbox follow a process, on whatever node the mailbox is, and reports whether it did not yet.
-func (s *Server) follow(id uuid.UUID, f *mailbox.Follow) (fresh bool, err error) {
+// follow has a mailbox follow a process, or not any more, on whatever node the mailbox is. One that has ended follows
+// nothing. A server that is alone need not wait until it is stored.
+func (s *Server) follow(id uuid.UUID, f *mailbox.Follow, remove bool) (posted Posted, err error) {
 	err = s.at(id, func(b *box) error {
-		var stored *commit
-		if stored, fresh, err = b.follow(f); err != nil {
-			return err
-		}
-		return stored.wait()
-	}, func(n *node) (err error) {
-		fresh, err = n.follow(id, f)
-		return err
-	})
-	return fresh, err
-}
-
-// unfollow takes that back. A mailbox that has ended follows nothing.
-func (s *Server) unfollow(id uuid.UUID, f *mailbox.Follow) error {
-	err := s.at(id, func(b *box) error {
-		stored, err := b.unfollow(f)
+		stored, err := b.follow(f, remove)
 		if err != nil {
 			return err
 		}
+		if s.cluster == nil {
+			posted = Posted{added: added{box: b}, commit: stored}
+			return nil
+		}
 		return stored.wait()
-	}, func(n *node) error { return n.unfollow(id, f) })
-	if hasEnded(err) {
-		return nil
+	}, func(n *node) error { return n.follow(id, f, remove) })
+	if remove && hasEnded(err) {
+		err = nil
 	}
-	return err
+	return posted, err
 }
 
-func (b *box) follow(f *mailbox.Follow) (stored *commit, fresh bool, err error) {
-	if err := b.log.ready(); err != nil {
-		return nil, false, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := b.over(); err != nil {
-		return nil, false, err
-	}
-	known, err := b.mail.CanFollow(f, b.server.clock.now())
-	if err != nil {
-		return nil, false, err
-	}
-	if known {
-		return b.log.newest(), false, nil
-	}
-	b.mail.Follow(*f)
-	return b.note(followRecord(mailbox.Followed, f)), true, nil
-}
-
-func (b *box) unfollow(f *mailbox.Follow) (*commit, error) {
+func (b *box) follow(f *mailbox.Follow, remove bool) (*commit, error) {
 	if err := b.log.ready(); err != nil {
 		return nil, err
 	}
@@ -95,15 +68,24 @@ func (b *box) unfollow(f *mailbox.Follow) (*commit, error) {
 	if err := b.over(); err != nil {
 		return nil, err
 	}
-	if !b.mail.Follows(f) {
-		return b.log.newest(), nil // it may be being taken back
+	switch {
+	case remove && b.mail.Follows(f):
+		b.mail.Unfollow(f.Ref)
+	case !remove && b.mail.MayFollow(f, b.server.clock.now()):
+		b.mail.Follow(*f)
+	default:
+		return b.log.newest(), nil // it may be being stored
 	}
-	b.mail.Unfollow(f.Ref)
-	return b.note(followRecord(mailbox.Unfollowed, f)), nil
+	r := followRecord(f, remove)
+	return b.note(&r), nil
 }
 
-func followRecord(t mailbox.RecordType, f *mailbox.Follow) *mailbox.Record {
-	return &mailbox.Record{Type: t, Watch: f.Watch, Process: f.Process, Single: f.Single}
+func followRecord(f *mailbox.Follow, remove bool) mailbox.Record {
+	r := mailbox.Record{Type: mailbox.Followed, Watch: f.Watch, Process: f.Process, Single: f.Single}
+	if remove {
+		r.Type = mailbox.Unfollowed
+	}
+	return r
 }
 
 // followed is a watch of a process that may be nobody's any more.
@@ -122,30 +104,42 @@ func (b *boxes) follows(now time.Time) (all []followed) {
 	return all
 }
 
-// inheritFollows takes over watches that only the log knows, once this node has heard what the others have, and programs
-// had the time to begin their processes.
-func (s *Server) inheritFollows(all []followed) {
+const (
+	// followsAfter is how long after a start nobody is told that processes are lost: programs begin them by then.
+	followsAfter = 5 * time.Second
+	// followsEvery is how often it is looked whether somebody knows of what mailboxes follow.
+	followsEvery = time.Second
+)
+
+// inheritFollows takes over the watches of processes that are in the log and that no node knows: others may be about to
+// tell this one of some, and programs to begin the processes.
+func (m *member) inheritFollows() {
+	all, s := m.follows, m.server
+	m.follows = nil
 	if len(all) == 0 || s.offline {
 		return
 	}
 	background := &s.background
 	if s.cluster != nil {
-		background = &s.cluster.background // which the one belongs to that took the mailboxes
+		background = &s.cluster.background // of which the one is that claims
 	}
 	background.Go(func() {
-		ticker := time.NewTicker(governEvery)
+		ticker := time.NewTicker(followsEvery)
 		defer ticker.Stop()
-		for due := time.Now().Add(lostAfter); time.Now().Before(due) || !s.cluster.knowsWatches(); {
+		for began := time.Now(); len(all) > 0; {
 			select {
 			case <-ticker.C:
 			case <-s.done:
 				return
 			}
-		}
-		for i := range all {
-			if f := &all[i]; f.box.follows(&f.Follow) && !s.watchers.know(f.Process, &f.Watch) {
-				s.inherit(farWatch{f.Process, f.Single, f.Watch})
+			if !s.cluster.knowsWatches() {
+				continue
 			}
+			late := time.Since(began) >= followsAfter
+			all = slices.DeleteFunc(all, func(f followed) bool {
+				return !f.box.follows(&f.Follow) || s.watchers.know(f.Process, &f.Watch) ||
+					late && s.inherit(farWatch{f.Process, f.Single, f.Watch})
+			})
 		}
 	})
 }

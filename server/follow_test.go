@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,9 +43,20 @@ func TestFollowsGoOn(t *testing.T) {
 				t.Fatal(err)
 			}
 
+			ofKey := open(t, s.Server)
+			var n notes
+			if err := s.Keyed("order", orders(&n), KeyedOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			ask(t, s.Server, mailbox.KindMonitor, "m", ofKey, keyedAddress(t, s.Server, "order", "1")) // which sleeps
+
 			end(t, s)
 			s = startDurable(t, dir, forgetful)
+			began := time.Now()
 			handle(t, s.Server, "back", HandlerFunc(nothing))
+			if err := s.Keyed("order", orders(&n), KeyedOptions{}); err != nil {
+				t.Fatal(err)
+			}
 			ask(t, s.Server, mailbox.KindDemonitor, "late", ofBack, back)
 			crashed := how == "crash" || how == "snapshot, crash"
 			reason := "normal"
@@ -51,6 +64,10 @@ func TestFollowsGoOn(t *testing.T) {
 				reason = "node-lost"
 			}
 			expectTold(t, s.Server, ofLost, fmt.Sprintf(`down m {"reason":%q}`, reason))
+			if took := time.Since(began); crashed && took < followsAfter-time.Second {
+				t.Errorf("told %v after the start, before programs have begun their processes", took)
+			}
+			expectTold(t, s.Server, ofKey, fmt.Sprintf(`down m {"reason":%q}`, reason))
 			expectTold(t, s.Server, ofLink, fmt.Sprintf(`exited l {"reason":%q}`, reason))
 			expectExited(t, s.Server, ofSession, reason)
 			if !crashed {
@@ -146,33 +163,125 @@ func TestFollowsMove(t *testing.T) {
 		return atA == nil || atC == nil
 	})
 	began := time.Now()
-	await(t, 20*time.Second, "it would be inherited by now", func() bool { return time.Since(began) > lostAfter+5*governEvery })
+	await(t, 20*time.Second, "it would be inherited by now", func() bool { return time.Since(began) > followsAfter+2*followsEvery })
 	a.Release("order")
 	expectTold(t, a.Server, watcher, `down m {"reason":"normal"}`)
 }
 
-// TestFollowIsTakenBack: what could not be watched is not followed, and a mailbox that is gone can be a watcher's as before.
+// TestFollowsAreTakenUp: a watch whose way to the node that has the process again got lost goes there once more.
+func TestFollowsAreTakenUp(t *testing.T) {
+	t.Parallel()
+	url := startNATS(t)
+	a := startNode(t, url, "a", forgetful)
+	awaitShare(t, a)
+	shared := handle(t, a.Server, "shared", HandlerFunc(nothing))
+	watchers := make(map[uint8]Mailbox) // of so many shards that some will be of either node
+	for len(watchers) < 20 {
+		m := open(t, a.Server)
+		watchers[shardOf(grant(t, a.Server, m.Key.Reveal()).Mailbox())] = m
+	}
+	for _, w := range watchers {
+		ask(t, a.Server, mailbox.KindMonitor, "m", w, shared)
+	}
+	a.vanish(t)
+	b, c := startNode(t, url, "b", forgetful), startNode(t, url, "c", forgetful)
+	handle(t, c.Server, "shared", HandlerFunc(nothing))
+	var lost atomic.Bool
+	lose := func(to string, data []byte) bool {
+		return to == c.id() && data[0] == isPacket && bytes.Contains(data, []byte("shared")) && !lost.Swap(true)
+	}
+	b.mesh.lose.Store(&lose)
+	awaitShare(t, b, c)
+	await(t, 30*time.Second, "the process is watched", func() bool {
+		c.watchers.mu.Lock()
+		defer c.watchers.mu.Unlock()
+		return len(c.watchers.byName["shared"]) == len(watchers)
+	})
+	if !lost.Load() {
+		t.Error("nothing got lost")
+	}
+	c.Release("shared")
+	for _, w := range watchers {
+		expectTold(t, b.Server, w, `down m {"reason":"normal"}`)
+	}
+}
+
+// crowd has a mailbox watch a process as often as can be.
+func (d *durable) crowd(t testing.TB, name string, watcher Mailbox) {
+	t.Helper()
+	for i := range maxProcessWatches {
+		one := mailbox.Watch{Ref: fmt.Sprint(i), Reply: replyAddress(t, watcher, fmt.Sprint(i))}
+		if _, err := d.watchProcess(name, &one, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFollowsThatAreRefused: who can't be watched again is lost to who watched it.
+func TestFollowsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startDurable(t, dir, Options{})
+	watcher := open(t, s.Server)
+	ask(t, s.Server, mailbox.KindMonitor, "m", watcher, handle(t, s.Server, "crowded", HandlerFunc(nothing)))
+	s.crash(t)
+	s = startDurable(t, dir, Options{})
+	handle(t, s.Server, "crowded", HandlerFunc(nothing))
+	s.crowd(t, "crowded", open(t, s.Server))
+	expectTold(t, s.Server, watcher, `down m {"reason":"node-lost"}`)
+}
+
+// TestFollowIsTakenBack: what could not be watched is not followed, nor what is told already; and what can't be followed is
+// watched.
 func TestFollowIsTakenBack(t *testing.T) {
 	t.Parallel()
 	s := startDurable(t, t.TempDir(), Options{})
 	to := handle(t, s.Server, "crowded", HandlerFunc(nothing))
 	crowd, watcher := open(t, s.Server), open(t, s.Server)
-	for i := range maxProcessWatches {
-		one := mailbox.Watch{Ref: fmt.Sprint(i), Reply: replyAddress(t, crowd, fmt.Sprint(i))}
-		if _, err := s.watchProcess("crowded", &one, false); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.crowd(t, "crowded", crowd)
 	l := &Letter{Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindMonitor, Ref: "m", Reply: replyAddress(t, watcher, "m")}}
 	if _, err := s.Post(to.String(), l); !errors.Is(err, mailbox.ErrWatched) {
 		t.Errorf("Post = %v, want ErrWatched", err)
 	}
-	if left := follows(t, s.Server, watcher); len(left) > 0 {
-		t.Errorf("it follows %v", left)
+	for range 2 {
+		ask(t, s.Server, mailbox.KindMonitor, "gone", watcher, mustProcess(t, s.Server, "gone"))
+		expectTold(t, s.Server, watcher, `down gone {"reason":"gone"}`)
+		if left := follows(t, s.Server, watcher); len(left) > 0 {
+			t.Errorf("it follows %v", left)
+		}
 	}
 	closeBox(t, s.Server, crowd)
+	b, err := s.box(grant(t, s.Server, watcher.Key.Reveal()).Mailbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	for i := range 10_000 {
+		b.mail.Follow(mailbox.Follow{Watch: mailbox.Watch{Ref: fmt.Sprint(i)}})
+	}
+	b.mu.Unlock()
+	ask(t, s.Server, mailbox.KindMonitor, "m", watcher, to)
+	s.watchers.mu.Lock()
+	if got := len(s.watchers.byName["crowded"]); got != 1 {
+		t.Errorf("it has %d watches, want 1", got)
+	}
+	s.watchers.mu.Unlock()
 	closeBox(t, s.Server, watcher)
 	if _, err := s.Post(to.String(), l); err != nil {
 		t.Errorf("a monitor of a mailbox that is gone: %v", err)
+	}
+}
+
+// TestBigSnapshotsAreRare: one that is longer than what would be due for the next is none.
+func TestBigSnapshotsAreRare(t *testing.T) {
+	m := &member{server: &Server{snapshot: 10}}
+	if got := m.tooLong(1); got != 10 {
+		t.Errorf("of little, %d bytes are too long; want 10", got)
+	}
+	m.noteWhole(100)
+	for live, want := range map[int64]int64{1: 200, 1000: 2000} {
+		if got := m.tooLong(live); got != want {
+			t.Errorf("after a snapshot of 100 bytes, and with %d, %d are too long; want %d", live, got, want)
+		}
 	}
 }

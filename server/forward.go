@@ -139,21 +139,11 @@ func (n *node) askWatch(id uuid.UUID, w *mailbox.Watch, remove bool) *call {
 	return n.ask(isWatch, r.AppendTo)
 }
 
-// follow reports whether the mailbox did not follow that yet.
-func (n *node) follow(id uuid.UUID, f *mailbox.Follow) (fresh bool, err error) {
-	answer, err := n.askFollow(mailbox.Followed, id, f).wait()
-	return len(answer) > 0, err
-}
-
-func (n *node) unfollow(id uuid.UUID, f *mailbox.Follow) error {
-	_, err := n.askFollow(mailbox.Unfollowed, id, f).wait()
-	return err
-}
-
-func (n *node) askFollow(t mailbox.RecordType, id uuid.UUID, f *mailbox.Follow) *call {
-	r := followRecord(t, f)
+func (n *node) follow(id uuid.UUID, f *mailbox.Follow, remove bool) error {
+	r := followRecord(f, remove)
 	r.Mailbox = id
-	return n.ask(isWatch, r.AppendTo)
+	_, err := n.ask(isWatch, r.AppendTo).wait()
+	return err
 }
 
 func (n *node) exit(id uuid.UUID, detail []byte) error {
@@ -297,23 +287,15 @@ func (n *node) takeWatch(r *pack.Reader) asked {
 		a.err = err
 		return a
 	}
-	f := mailbox.Follow{Watch: record.Watch, Process: record.Process, Single: record.Single}
 	var stored *commit
-	var fresh bool
 	switch record.Type {
-	case mailbox.Followed:
-		stored, fresh, a.err = b.follow(&f)
-	case mailbox.Unfollowed:
-		stored, a.err = b.unfollow(&f)
+	case mailbox.Followed, mailbox.Unfollowed:
+		f := mailbox.Follow{Watch: record.Watch, Process: record.Process, Single: record.Single}
+		stored, a.err = b.follow(&f, record.Type == mailbox.Unfollowed)
 	default:
 		stored, a.err = b.watch(&record.Watch, record.Type == mailbox.Unwatched)
 	}
-	a.wait = func() (answer []byte, err error) {
-		if fresh {
-			answer = []byte{1}
-		}
-		return answer, stored.wait()
-	}
+	a.wait = func() ([]byte, error) { return nil, stored.wait() }
 	return a
 }
 

@@ -32,7 +32,7 @@ import (
 //	isUnsubscribe  subscription
 //	isPush         subscription number-of-items item*   item = missing and the seq of the last one, or 0 and a Kept record
 //	isEnd          subscription error retry             retry = milliseconds, 0 but for ErrDisconnected
-//	isWatch        call record                          a Watched, Unwatched, Followed or Unfollowed one; answer to the third: 1 if it is new
+//	isWatch        call record                          a Watched, Unwatched, Followed or Unfollowed one
 //	isExit         call mailbox:16 detail
 //	isDisconnect   call mailbox:16 retry                retry = milliseconds; 0: the reader is not to come back
 //	isProcessWatch  call name single:1 record           a Watched or Unwatched one, of a process of the sender's; call may
@@ -86,7 +86,7 @@ var remoteErrors = []error{
 	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
 	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
 	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched, ErrDisconnected,
-	ErrNotConnected, ErrNameTaken, mailbox.ErrTooLarge, mailbox.ErrFollows,
+	ErrNotConnected, ErrNameTaken, mailbox.ErrTooLarge,
 }
 
 // remoteError is an error of another node.

@@ -231,6 +231,7 @@ func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error
 	}
 	won, known, err := c.member.claim(ctx, mine, c.known)
 	c.known = known
+	c.member.inheritFollows()
 	if err == nil {
 		c.ask(mine, false)
 	}

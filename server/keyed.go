@@ -2,6 +2,8 @@ package server
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -144,6 +146,13 @@ func (k *keyed) forget(p *process) {
 	if key := p.name[len(k.prefix)+1:]; k.awake[key] == p {
 		delete(k.awake, key)
 	}
+}
+
+// prefixes returns what is registered for keys.
+func (p *processes) prefixes() []*keyed {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Values(p.keyed))
 }
 
 // endSleepers tells who watches a process that sleeps, and will never wake. Those that are awake do it themselves.

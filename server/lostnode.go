@@ -233,16 +233,24 @@ func (c *cluster) knows(id string) bool {
 	return c.nodes[id] != nil
 }
 
-// inherit finds another process of that name to watch, or tells who watches that the last one is lost.
-func (s *Server) inherit(w farWatch) {
+// inherit finds another process of that name to watch, or tells who watches that the last one is lost. It reports whether
+// that is so, and nothing to be done any more.
+func (s *Server) inherit(w farWatch) (over bool) {
 	others := s.cluster.haveProcess(w.name)
 	switch {
 	case w.Until != 0 && w.Until <= time.Now().Unix():
 		s.told(w.name, []mailbox.Watch{w.Watch})
 	case !w.single && s.processes.knows(w.name):
-		if _, err := s.watchProcess(w.name, &w.Watch, false); err != nil {
-			s.log.Warn("a watch of a lost node's process could not be taken over", "process", w.name, "error", err)
+		_, err := s.watchProcess(w.name, &w.Watch, false)
+		if err == nil && s.processes.knows(w.name) {
+			return true
 		}
+		if err != nil {
+			s.log.Warn("a watch of a lost process could not be taken over", "process", w.name, "error", err)
+		} else if _, err = s.watchProcess(w.name, &w.Watch, true); err != nil {
+			return false
+		}
+		s.tellLost(w)
 	case !w.single && len(others) > 0:
 		kind := mailbox.KindMonitor
 		if w.Link {
@@ -250,9 +258,11 @@ func (s *Server) inherit(w farWatch) {
 		}
 		meta := &mailbox.Meta{Kind: kind, Ref: w.Ref, Reply: w.Reply}
 		others[0].toProcess(nil, w.name, mailbox.Message{Body: []byte("null"), Meta: meta}, mailbox.NameHash{})
+		return false // it may be refused
 	default:
 		s.tellLost(w)
 	}
+	return true
 }
 
 // haveProcess returns the other nodes that have a process of that name.

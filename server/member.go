@@ -16,13 +16,15 @@ import (
 
 // member is the server as one of those who write to the log: it owns shards, and stores what happens in them.
 type member struct {
-	server *Server
-	log    mailbox.Log
+	server  *Server
+	log     mailbox.Log
+	follows []followed // of mailboxes that were claimed just now; theirs who claims
 
 	mu      sync.Mutex
 	journal *journal  // of the current lane
 	trims   []trim    // to come, in their order
 	began   time.Time // of the newest snapshot
+	whole   int64     // how long that was, in bytes
 }
 
 // trim is a part of the log that can be forgotten, after a time: what is in its place must be as safe as it was.
@@ -54,6 +56,7 @@ func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
 		return err
 	}
 	m.lossKnown()
+	m.inheritFollows()
 	s.background.Go(m.keepAlive)
 	if !s.offline {
 		s.background.Go(s.keepLogShort)
@@ -153,12 +156,10 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	j.noteFloor(seen.Floor)
 	won = h.ownedBy(m.log.Lane())
 	records := s.mailboxes.Load()
-	var follows []followed
 	for _, i := range won {
-		follows = append(follows, h.boxes[i].follows(s.clock.now())...)
+		m.follows = append(m.follows, h.boxes[i].follows(s.clock.now())...)
 		s.take(h, i, j, claimed.seq)
 	}
-	s.inheritFollows(follows)
 	for _, e := range h.ended {
 		s.gone.add(e.id, e.why)
 	}
@@ -291,6 +292,20 @@ func (m *member) noteSnapshot(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.began = now
+}
+
+// noteWhole notes how long the newest snapshot is.
+func (m *member) noteWhole(bytes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.whole = int64(bytes)
+}
+
+// tooLong returns how much may be written before it is worth a snapshot, for what is in the mailboxes.
+func (m *member) tooLong(live int64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(m.server.snapshot, 2*live, 2*m.whole)
 }
 
 // mayTrim reports whether nothing that the newest snapshot made superfluous is still to be kept for a while.

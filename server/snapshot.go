@@ -42,7 +42,7 @@ func (s *Server) keepLogShort() {
 		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
-		if j.ready() != nil || j.written.Load() < max(s.snapshot, 2*live) && !s.cluster.holdsUpTrim() {
+		if j.ready() != nil || j.written.Load() < s.member.tooLong(live) && !s.cluster.holdsUpTrim() {
 			continue
 		}
 		if err := s.Snapshot(ctx); err != nil {
@@ -96,6 +96,7 @@ func (s *Server) Snapshot(ctx context.Context) error {
 		s.shards[o.Shard].raiseFloor(o.Since, first)
 	}
 	j.written.Add(-before)
+	s.member.noteWhole(w.bytes)
 	if s.cluster == nil {
 		if err := s.member.trim(ctx, first); err != nil {
 			return fmt.Errorf("server: snapshot: %w", err)

@@ -69,7 +69,7 @@ func permitKind(g *address.Grant, l *Letter) error {
 // request does what a message asks of the server: to watch its target, or to end it.
 func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Posted, error) {
 	if g.Kind() == address.Process {
-		return Posted{}, s.requestProcess(ctx, string(g.Name()), l)
+		return s.requestProcess(ctx, string(g.Name()), l)
 	}
 	id := g.Mailbox()
 	if l.Kind == mailbox.KindExit {
@@ -95,7 +95,7 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 }
 
 // requestProcess asks a process, on whatever node, to be watched, or ends it. What links is on this node, or a mailbox.
-func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) error {
+func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) (Posted, error) {
 	ask := func(kind mailbox.Kind) error {
 		meta := l.Meta
 		meta.Kind = kind
@@ -106,26 +106,27 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) err
 		return err
 	}
 	if l.Kind == mailbox.KindExit {
-		return ask(l.Kind)
+		return Posted{}, ask(l.Kind)
 	}
 	w, err := s.watchOf(&l.Meta, l.Body)
 	if err != nil {
-		return err
+		return Posted{}, err
 	}
 	home, err := s.keys.Process(name)
 	if err != nil {
-		return err
+		return Posted{}, err
 	}
 	remove := l.Kind == mailbox.KindDemonitor || l.Kind == mailbox.KindUnlink
-	err = s.following(name, &w, remove, func() error { return ask(l.Kind) })
+	posted, err := s.following(name, &w, remove, func() error { return ask(l.Kind) })
 	if err != nil || !w.Link {
-		return err
+		return posted, err
 	}
 	err = s.linkBackTo(home.Attenuate, &w, remove)
 	if err != nil && !remove {
-		err = errors.Join(err, s.following(name, &w, true, func() error { return ask(mailbox.KindUnlink) }))
+		_, failed := s.following(name, &w, true, func() error { return ask(mailbox.KindUnlink) })
+		err = errors.Join(err, failed)
 	}
-	return err
+	return posted, err
 }
 
 // watchOf checks what asks to watch, and its reply address.
@@ -251,13 +252,17 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 	}
 	if g.Kind() == address.Process {
 		name := string(g.Name())
-		err = s.following(name, &back, remove, func() error {
+		var posted Posted
+		posted, err = s.following(name, &back, remove, func() error {
 			known, err := s.watchProcess(name, &back, remove)
 			if err == nil {
 				known.wait()
 			}
 			return err
 		})
+		if err == nil {
+			_, err = posted.Wait()
+		}
 	} else {
 		err = s.watch(g.Mailbox(), &back, remove)
 	}

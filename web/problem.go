@@ -43,7 +43,6 @@ var kinds = []struct {
 	{server.ErrShuttingDown, problem.ShuttingDown, 2 * time.Second},
 	{mailbox.ErrFull, problem.Full, time.Second},
 	{mailbox.ErrWatched, problem.Full, 5 * time.Second},
-	{mailbox.ErrFollows, problem.Full, 5 * time.Second},
 	{mailbox.ErrTooLarge, problem.TooLarge, 0},
 	{mailbox.ErrEmptyBody, problem.EmptyBody, 0},
 	{mailbox.ErrUTF8, problem.InvalidUTF8, 0},
