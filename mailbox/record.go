@@ -438,7 +438,7 @@ func (m *Mailbox) Apply(r *Record, at time.Time) error {
 	case Unwatched:
 		m.Unwatch(&r.Watch)
 	case Followed, KeptFollow:
-		m.Follow(Follow{r.Watch, r.Process, r.Single})
+		m.Follow(Follow{r.Watch, r.Process, r.Single}, at)
 	case Unfollowed:
 		m.Unfollow(r.Watch.Ref)
 	default:

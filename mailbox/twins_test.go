@@ -120,7 +120,7 @@ func (w *twins) step() {
 		}
 	case 10:
 		f := Follow{Watch{Ref: someRefs[w.rand.IntN(len(someRefs))], Until: w.now.Unix() + w.rand.Int64N(5)}, "till", w.rand.IntN(2) == 0}
-		w.live.Follow(f)
+		w.live.Follow(f, w.now)
 		w.tell(Record{Type: Followed, Watch: f.Watch, Process: f.Process, Single: f.Single})
 	case 11:
 		f := Follow{Watch: Watch{Ref: someRefs[w.rand.IntN(len(someRefs))]}}

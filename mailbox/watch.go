@@ -150,14 +150,18 @@ func (m *Mailbox) MayFollow(f *Follow, now time.Time) bool {
 	if m.watched == nil {
 		return true
 	}
-	all := m.watched.follows
 	if i, found := m.followed(f.Ref); found {
-		return all[i] != *f
+		return m.watched.follows[i] != *f
 	}
-	if len(all) == cap(all) { // those whose time is over make some
-		m.watched.follows = slices.DeleteFunc(all, func(f Follow) bool { return f.past(now) })
-	}
+	m.forgetFollows(now)
 	return len(m.watched.follows) < maxFollows
+}
+
+// forgetFollows forgets those whose time is over, if there would be no room for one more.
+func (m *Mailbox) forgetFollows(now time.Time) {
+	if w := m.watched; len(w.follows) == cap(w.follows) || len(w.follows) >= maxFollows {
+		w.follows = slices.DeleteFunc(w.follows, func(f Follow) bool { return f.past(now) })
+	}
 }
 
 func (w *Watch) past(now time.Time) bool { return w.Until != 0 && w.Until <= now.Unix() }
@@ -168,8 +172,9 @@ func (m *Mailbox) followed(ref string) (place int, found bool) {
 }
 
 // Follow notes a watch of a process, in the place of one with the same Ref.
-func (m *Mailbox) Follow(f Follow) {
+func (m *Mailbox) Follow(f Follow, now time.Time) {
 	w := m.watching()
+	m.forgetFollows(now)
 	if i, found := m.followed(f.Ref); found {
 		w.follows[i] = f
 	} else {

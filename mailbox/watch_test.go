@@ -49,7 +49,7 @@ func TestFollows(t *testing.T) {
 		if m.Follows(&f) || !m.MayFollow(&f, start) {
 			t.Fatalf("%+v: it follows that, or may not", f)
 		}
-		m.Follow(f)
+		m.Follow(f, start)
 		if !m.Follows(&f) || m.MayFollow(&f, start) {
 			t.Fatalf("%+v: it does not follow that, or may anew", f)
 		}
@@ -85,33 +85,50 @@ func TestFollows(t *testing.T) {
 	}
 }
 
-// TestMaxFollows: those whose time is over make room.
+// TestMaxFollows: those whose time is over make room, and none are left for long, live and in what is told.
 func TestMaxFollows(t *testing.T) {
 	l := (&Limits{}).WithDefaults()
-	m := New(&l, 1, start)
+	m, told := New(&l, 1, start), New(&l, 1, start)
+	follow := func(ref string, until int64, now time.Time) bool {
+		f := Follow{Watch{Ref: ref, Until: until}, "till", false}
+		if !m.MayFollow(&f, now) {
+			return false
+		}
+		m.Follow(f, now)
+		if err := told.Apply(&Record{Type: Followed, Watch: f.Watch, Process: f.Process}, now); err != nil {
+			t.Fatal(err)
+		}
+		return true
+	}
 	for i := range maxFollows {
-		f := Follow{Watch{Ref: fmt.Sprint(i), Until: start.Unix() + 10}, "till", false}
-		if !m.MayFollow(&f, start) {
+		if !follow(fmt.Sprint(i), start.Unix()+10, start) {
 			t.Fatalf("no room for %d", i)
 		}
-		m.Follow(f)
 	}
-	m.watched.follows = slices.Clip(m.watched.follows)
-	more := Follow{Watch{Ref: "more"}, "till", false}
-	if m.MayFollow(&more, start) {
+	if follow("more", 0, start) {
 		t.Error("it may follow one too many")
 	}
 	m.Unfollow("1")
-	if !m.MayFollow(&more, start) {
+	told.Unfollow("1")
+	if !follow("more", 0, start) {
 		t.Error("it may not follow one in the place of another")
 	}
-	m.Follow(more)
-	another := Follow{Watch{Ref: "another"}, "till", false}
-	if !m.MayFollow(&another, start.Add(10*time.Second)) {
+	if !follow("another", 0, start.Add(10*time.Second)) {
 		t.Error("it may not follow one in the place of those whose time is over")
 	}
-	if got := len(m.watched.follows); got != 1 {
-		t.Errorf("%d are left then, want 1", got)
+	for i := range int64(50_000) { // one a second, each for a minute
+		now := start.Add(time.Duration(10+i) * time.Second)
+		if !follow(fmt.Sprint("r", i), now.Unix()+60, now) {
+			t.Fatalf("no room for renewal %d", i)
+		}
+	}
+	for name, m := range map[string]*Mailbox{"live": &m, "told": &told} {
+		if got := len(m.watched.follows); got > maxFollows {
+			t.Errorf("%s: %d are left, want %d at most", name, got, maxFollows)
+		}
+	}
+	if live, told := m.Following(start.Add(50_000*time.Second)), told.Following(start.Add(50_000*time.Second)); !slices.Equal(live, told) {
+		t.Errorf("it follows %d, and is told %d", len(live), len(told))
 	}
 }
 

@@ -20,6 +20,7 @@ type beat struct {
 	Leaving   bool              `json:"leaving,omitempty"` // it is gone
 	Mailboxes int64             `json:"mailboxes"`
 	Bytes     int64             `json:"bytes"`
+	Snapshot  int64             `json:"snapshot,omitempty"` // bytes of its newest one
 	Stalled   bool              `json:"stalled,omitempty"`
 	Doubt     bool              `json:"doubt,omitempty"` // the end of the log may be lost
 }
@@ -64,7 +65,7 @@ func (c *cluster) sendBeat(full, leaving bool) {
 	sure := j.sure()
 	b := beat{
 		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Stalled: !sure || j.stalled.Load(), Doubt: c.member.inDoubt(),
+		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Snapshot: c.member.snapshotBytes(), Stalled: !sure || j.stalled.Load(), Doubt: c.member.inDoubt(),
 	}
 	if full {
 		b.Processes = append(s.processes.names(), s.callers.name)

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,10 +23,9 @@ func (s *Server) following(name string, w *mailbox.Watch, remove bool, do func()
 		return Posted{}, do()
 	}
 	f := mailbox.Follow{Watch: *w, Process: name, Single: s.processes.isOne(name)}
-	if remove {
-		err := do()
-		posted, failed := s.follow(g.Mailbox(), &f, true)
-		return posted, errors.Join(err, failed)
+	if remove { // before, for inheritFollows must not undo it
+		posted, err := s.follow(g.Mailbox(), &f, true)
+		return posted, errors.Join(err, do())
 	}
 	posted, err := s.follow(g.Mailbox(), &f, false) // before, for do may tell the end of it
 	if err != nil && !hasEnded(err) {
@@ -72,7 +72,7 @@ func (b *box) follow(f *mailbox.Follow, remove bool) (*commit, error) {
 	case remove && b.mail.Follows(f):
 		b.mail.Unfollow(f.Ref)
 	case !remove && b.mail.MayFollow(f, b.server.clock.now()):
-		b.mail.Follow(*f)
+		b.mail.Follow(*f, b.server.clock.now())
 	default:
 		return b.log.newest(), nil // it may be being stored
 	}
@@ -92,13 +92,15 @@ func followRecord(f *mailbox.Follow, remove bool) mailbox.Record {
 type followed struct {
 	box *box
 	mailbox.Follow
+	tries   int         // to find a process to watch in place of the one that was
+	telling atomic.Bool // its watcher is being told that there is none
 }
 
 // follows returns what mailboxes follow that nobody else changes yet.
-func (b *boxes) follows(now time.Time) (all []followed) {
+func (b *boxes) follows(now time.Time) (all []*followed) {
 	for _, b := range b.list {
 		for _, f := range b.mail.Following(now) {
-			all = append(all, followed{b, f})
+			all = append(all, &followed{box: b, Follow: f})
 		}
 	}
 	return all
@@ -109,6 +111,10 @@ const (
 	followsAfter = 5 * time.Second
 	// followsEvery is how often it is looked whether somebody knows of what mailboxes follow.
 	followsEvery = time.Second
+	// followsAtOnce is how many of them are asked for at other nodes then, whose queues are others' as well.
+	followsAtOnce = 500
+	// followTries is how often another node is asked for one until it is lost: each time that may have been refused.
+	followTries = 10
 )
 
 // inheritFollows takes over the watches of processes that are in the log and that no node knows: others may be about to
@@ -132,16 +138,51 @@ func (m *member) inheritFollows() {
 			case <-s.done:
 				return
 			}
-			if !s.cluster.knowsWatches() {
-				continue
+			if s.cluster.knowsWatches() {
+				all = s.lookAfter(all, time.Since(began) >= followsAfter)
 			}
-			late := time.Since(began) >= followsAfter
-			all = slices.DeleteFunc(all, func(f followed) bool {
-				return !f.box.follows(&f.Follow) || s.watchers.know(f.Process, &f.Watch) ||
-					late && s.inherit(farWatch{f.Process, f.Single, f.Watch})
-			})
 		}
 	})
+}
+
+// lookAfter returns what is to be looked after again. Unless it is late nothing is lost yet.
+func (s *Server) lookAfter(all []*followed, late bool) (left []*followed) {
+	asked := 0
+	for _, f := range all {
+		w := farWatch{f.Process, f.Single, f.Watch}
+		here, follows := f.box.follows(&f.Follow)
+		switch {
+		case !here: // where it is, the same is done
+			continue
+		case !follows:
+			if f.tries > 0 { // a process may have been found for it just after that ended
+				s.watchProcess(f.Process, &f.Watch, true)
+			}
+			continue
+		case s.watchers.know(f.Process, &f.Watch):
+			continue
+		case !late || f.telling.Load() || asked == followsAtOnce:
+		case f.tries < followTries && s.watchAgain(&w, f.tries):
+			asked++
+			f.tries++
+		default:
+			s.tellFollowLost(f)
+		}
+		left = append(left, f)
+	}
+	return left
+}
+
+// tellFollowLost tells who watches a process that it was lost, and is to be called again if that was in vain.
+func (s *Server) tellFollowLost(f *followed) {
+	f.telling.Store(true)
+	one := tellingOf(&f.Watch, Down{Reason: downNodeLost})
+	s.notices.add(notice{server: s, tellings: []telling{one}, done: func(told bool) {
+		if told {
+			f.box.follow(&f.Follow, true) // for who got an answer with that ref before
+		}
+		f.telling.Store(false)
+	}})
 }
 
 // knowsWatches reports whether this node knows what the others have, if there are others.
@@ -153,11 +194,11 @@ func (c *cluster) knowsWatches() bool {
 	return sure && c.reach() == nil
 }
 
-// follows reports whether the mailbox is here, and still follows that.
-func (b *box) follows(f *mailbox.Follow) bool {
+// follows reports whether the mailbox is here, and follows that.
+func (b *box) follows(f *mailbox.Follow) (here, follows bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.over() == nil && b.mail.Follows(f)
+	return !errors.Is(b.why(), errElsewhere), b.over() == nil && b.mail.Follows(f)
 }
 
 // know reports whether some node has a watch.

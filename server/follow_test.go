@@ -51,8 +51,8 @@ func TestFollowsGoOn(t *testing.T) {
 			ask(t, s.Server, mailbox.KindMonitor, "m", ofKey, keyedAddress(t, s.Server, "order", "1")) // which sleeps
 
 			end(t, s)
-			s = startDurable(t, dir, forgetful)
 			began := time.Now()
+			s = startDurable(t, dir, forgetful)
 			handle(t, s.Server, "back", HandlerFunc(nothing))
 			if err := s.Keyed("order", orders(&n), KeyedOptions{}); err != nil {
 				t.Fatal(err)
@@ -137,6 +137,57 @@ func TestAllNodesLost(t *testing.T) {
 	expectTold(t, c.Server, watcher, `down m {"reason":"node-lost"}`)
 }
 
+// TestFollowsAreToldAgain: who has no room for that is told once it has, be it much later.
+func TestFollowsAreToldAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := Options{Limits: mailbox.Limits{Backlog: 1}}
+	s := startDurable(t, dir, o)
+	watcher := open(t, s.Server)
+	ask(t, s.Server, mailbox.KindMonitor, "m", watcher, handle(t, s.Server, "lost", HandlerFunc(nothing)))
+	mustPost(t, s.Server, watcher.Address, "1")
+	s.crash(t)
+	s = startDurable(t, dir, o)
+	for _, running := range []bool{true, false} { // it is tried, and given up
+		await(t, followsAfter+tellPatience+10*time.Second, "telling", func() bool {
+			s.notices.mu.Lock()
+			defer s.notices.mu.Unlock()
+			return s.notices.running == running
+		})
+	}
+	if err := s.Ack(grant(t, s.Server, watcher.Key.Reveal()), mailbox.Cursor{Epoch: watcher.Cursor.Epoch, Seq: 1}); err != nil {
+		t.Fatal(err)
+	}
+	expectTold(t, s.Server, watcher, `down m {"reason":"node-lost"}`)
+	await(t, 5*time.Second, "it follows nothing", func() bool { return len(follows(t, s.Server, watcher)) == 0 })
+}
+
+// TestSleepersEndWithTheirNode: a keyed process of a node that leaves ends there, also if it sleeps.
+func TestSleepersEndWithTheirNode(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 2, forgetful)
+	a, b := nodes[0], nodes[1]
+	var ended notes
+	for _, n := range nodes {
+		if err := n.Keyed("order", orders(&ended), KeyedOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watcher := farMailbox(t, a, b)
+	ask(t, a.Server, mailbox.KindMonitor, "m", watcher, keyedAddress(t, b.Server, "order", keyOf(b)))
+	b.leave(t)
+	expectTold(t, a.Server, watcher, `down m {"reason":"normal"}`)
+}
+
+// keyOf returns a key of whose process that node has the place.
+func keyOf(n *testNode) string {
+	key := 0
+	for !n.shards[shardOfName(fmt.Sprint("order/", key))].isOwned() {
+		key++
+	}
+	return fmt.Sprint(key)
+}
+
 // TestFollowsMove: that the mailbox goes to another node is no end of what it watches.
 func TestFollowsMove(t *testing.T) {
 	t.Parallel()
@@ -148,11 +199,7 @@ func TestFollowsMove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key := 0
-	for !a.shards[shardOfName(fmt.Sprint("order/", key))].isOwned() {
-		key++
-	}
-	order := keyedAddress(t, a.Server, "order", fmt.Sprint(key))
+	order := keyedAddress(t, a.Server, "order", keyOf(a))
 	watcher := farMailbox(t, b, a, c)
 	ask(t, c.Server, mailbox.KindMonitor, "m", watcher, order)
 	b.vanish(t)
@@ -257,7 +304,7 @@ func TestFollowIsTakenBack(t *testing.T) {
 	}
 	b.mu.Lock()
 	for i := range 10_000 {
-		b.mail.Follow(mailbox.Follow{Watch: mailbox.Watch{Ref: fmt.Sprint(i)}})
+		b.mail.Follow(mailbox.Follow{Watch: mailbox.Watch{Ref: fmt.Sprint(i)}}, time.Now())
 	}
 	b.mu.Unlock()
 	ask(t, s.Server, mailbox.KindMonitor, "m", watcher, to)
@@ -274,14 +321,24 @@ func TestFollowIsTakenBack(t *testing.T) {
 
 // TestBigSnapshotsAreRare: one that is longer than what would be due for the next is none.
 func TestBigSnapshotsAreRare(t *testing.T) {
-	m := &member{server: &Server{snapshot: 10}}
-	if got := m.tooLong(1); got != 10 {
-		t.Errorf("of little, %d bytes are too long; want 10", got)
+	s := startDurable(t, t.TempDir(), Options{Snapshot: 10})
+	crowd := open(t, s.Server)
+	if err := s.Snapshot(ctx); err != nil {
+		t.Fatal(err)
 	}
-	m.noteWhole(100)
-	for live, want := range map[int64]int64{1: 200, 1000: 2000} {
-		if got := m.tooLong(live); got != want {
-			t.Errorf("after a snapshot of 100 bytes, and with %d, %d are too long; want %d", live, got, want)
-		}
+	before := s.member.snapshotBytes()
+	handle(t, s.Server, "watched", HandlerFunc(nothing))
+	for i := range 100 {
+		ask(t, s.Server, mailbox.KindMonitor, fmt.Sprint(i), crowd, mustProcess(t, s.Server, "watched"))
+	}
+	if err := s.Snapshot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	whole := s.member.snapshotBytes()
+	if whole < before+100*100 {
+		t.Errorf("a snapshot has %d bytes, and with 100 watches %d", before, whole)
+	}
+	if got := s.tooLong(1, whole); got != 2*whole {
+		t.Errorf("after a snapshot of %d bytes, %d are too long", whole, got)
 	}
 }

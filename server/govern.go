@@ -364,15 +364,20 @@ func (c *cluster) holdsUpTrim() bool {
 	if floor == 0 || !slices.ContainsFunc(owned, func(o ownedShard) bool { return o.Floor == floor }) {
 		return false
 	}
-	live := int64(0)
+	live, snapshots := int64(0), c.member.snapshotBytes()
 	for _, n := range c.server.Nodes() {
 		live += n.Bytes + n.Mailboxes*restatedCost
+	}
+	for _, n := range c.others() {
+		c.mu.Lock()
+		snapshots += n.beat.Snapshot
+		c.mu.Unlock()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
 	defer cancel()
 	stats, err := c.member.log.Stats(ctx)
 	// a log that begins before floor is about to be trimmed
-	return err == nil && stats.First >= floor && int64(stats.Bytes) > max(c.server.snapshot, 2*live)
+	return err == nil && stats.First >= floor && int64(stats.Bytes) > c.server.tooLong(live, snapshots)
 }
 
 // floor returns the lowest floor of all shards; 0 if one is not known.

@@ -233,35 +233,44 @@ func (c *cluster) knows(id string) bool {
 	return c.nodes[id] != nil
 }
 
-// inherit finds another process of that name to watch, or tells who watches that the last one is lost. It reports whether
-// that is so, and nothing to be done any more.
-func (s *Server) inherit(w farWatch) (over bool) {
-	others := s.cluster.haveProcess(w.name)
+// inherit finds another process of that name to watch, or tells who watches that the last one is lost.
+func (s *Server) inherit(w farWatch) {
 	switch {
 	case w.Until != 0 && w.Until <= time.Now().Unix():
 		s.told(w.name, []mailbox.Watch{w.Watch})
-	case !w.single && s.processes.knows(w.name):
+	case !s.watchAgain(&w, 0):
+		s.tellLost(w)
+	}
+}
+
+// watchAgain watches another process of that name, or asks another node to, each time the next one, which may refuse it.
+// It reports false if there is none that could.
+func (s *Server) watchAgain(w *farWatch, try int) bool {
+	if w.single {
+		return false
+	}
+	if s.processes.knows(w.name) {
 		_, err := s.watchProcess(w.name, &w.Watch, false)
 		if err == nil && s.processes.knows(w.name) {
 			return true
 		}
+		if err == nil { // it ended meanwhile, and may not have seen this watch
+			_, err = s.watchProcess(w.name, &w.Watch, true)
+		}
 		if err != nil {
 			s.log.Warn("a watch of a lost process could not be taken over", "process", w.name, "error", err)
-		} else if _, err = s.watchProcess(w.name, &w.Watch, true); err != nil {
-			return false
 		}
-		s.tellLost(w)
-	case !w.single && len(others) > 0:
-		kind := mailbox.KindMonitor
-		if w.Link {
-			kind = mailbox.KindLink
-		}
-		meta := &mailbox.Meta{Kind: kind, Ref: w.Ref, Reply: w.Reply}
-		others[0].toProcess(nil, w.name, mailbox.Message{Body: []byte("null"), Meta: meta}, mailbox.NameHash{})
-		return false // it may be refused
-	default:
-		s.tellLost(w)
 	}
+	others := s.cluster.haveProcess(w.name)
+	if len(others) == 0 {
+		return false
+	}
+	kind := mailbox.KindMonitor
+	if w.Link {
+		kind = mailbox.KindLink
+	}
+	meta := &mailbox.Meta{Kind: kind, Ref: w.Ref, Reply: w.Reply}
+	others[try%len(others)].toProcess(nil, w.name, mailbox.Message{Body: []byte("null"), Meta: meta}, mailbox.NameHash{})
 	return true
 }
 

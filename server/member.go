@@ -18,7 +18,7 @@ import (
 type member struct {
 	server  *Server
 	log     mailbox.Log
-	follows []followed // of mailboxes that were claimed just now; theirs who claims
+	follows []*followed // of mailboxes that were claimed just now; theirs who claims
 
 	mu      sync.Mutex
 	journal *journal  // of the current lane
@@ -301,11 +301,11 @@ func (m *member) noteWhole(bytes int) {
 	m.whole = int64(bytes)
 }
 
-// tooLong returns how much may be written before it is worth a snapshot, for what is in the mailboxes.
-func (m *member) tooLong(live int64) int64 {
+// snapshotBytes is how long the newest snapshot is; 0 if there was none.
+func (m *member) snapshotBytes() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return max(m.server.snapshot, 2*live, 2*m.whole)
+	return m.whole
 }
 
 // mayTrim reports whether nothing that the newest snapshot made superfluous is still to be kept for a while.

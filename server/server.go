@@ -200,10 +200,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	err := s.processes.finish(ctx)
 	s.stop.Do(func() {
-		if s.cluster == nil { // no other node has them
-			for _, k := range s.processes.prefixes() {
-				s.endSleepers(k)
-			}
+		for _, k := range s.processes.prefixes() {
+			s.endSleepers(k)
 		}
 		close(s.done)
 		s.notices.end()

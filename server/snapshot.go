@@ -42,7 +42,7 @@ func (s *Server) keepLogShort() {
 		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
-		if j.ready() != nil || j.written.Load() < s.member.tooLong(live) && !s.cluster.holdsUpTrim() {
+		if j.ready() != nil || j.written.Load() < s.tooLong(live, s.member.snapshotBytes()) && !s.cluster.holdsUpTrim() {
 			continue
 		}
 		if err := s.Snapshot(ctx); err != nil {
@@ -50,6 +50,10 @@ func (s *Server) keepLogShort() {
 		}
 	}
 }
+
+// tooLong returns how many bytes make a log worth a snapshot, with so many in the mailboxes, and in the newest snapshots:
+// what these say of watches and names is in no mailbox.
+func (s *Server) tooLong(live, snapshots int64) int64 { return max(s.snapshot, 2*live, 2*snapshots) }
 
 // Snapshot writes all that the log must say to its end, while the server goes on, and trims what came before, once that
 // can't be lost any more. A mailbox that changes meanwhile is changed by the records that follow its own in the snapshot.
@@ -165,7 +169,7 @@ func (w *snapshotWriter) add(r *mailbox.Record) {
 	if err, refused := w.newest.refused(); refused {
 		w.failed = cmp.Or(w.failed, err)
 	}
-	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + len(r.Process) + restatedCost
+	size := len(r.Message.Body) + len(r.Config) + len(r.Watch.Ref) + len(r.Watch.Reply) + len(r.Process) + len(r.Names)*(16+2) + restatedCost
 	if m := r.Message.Meta; m != nil {
 		size += len(m.Ref) + len(m.Reply)
 	}

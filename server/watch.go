@@ -251,23 +251,29 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		return err
 	}
 	if g.Kind() == address.Process {
-		name := string(g.Name())
-		var posted Posted
-		posted, err = s.following(name, &back, remove, func() error {
-			known, err := s.watchProcess(name, &back, remove)
-			if err == nil {
-				known.wait()
-			}
-			return err
-		})
-		if err == nil {
-			_, err = posted.Wait()
+		if err = s.watchFor(string(g.Name()), &back, remove); err != nil && !remove {
+			err = errors.Join(err, s.watchFor(string(g.Name()), &back, true))
 		}
 	} else {
 		err = s.watch(g.Mailbox(), &back, remove)
 	}
 	if hasEnded(err) && !remove {
 		return s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&back, downOf(err, nil))}})
+	}
+	return err
+}
+
+// watchFor adds a watch of a process of this node, or removes it, and waits until that is known and stored.
+func (s *Server) watchFor(name string, w *mailbox.Watch, remove bool) error {
+	posted, err := s.following(name, w, remove, func() error {
+		known, err := s.watchProcess(name, w, remove)
+		if err == nil {
+			known.wait()
+		}
+		return err
+	})
+	if err == nil {
+		_, err = posted.Wait()
 	}
 	return err
 }
