@@ -65,7 +65,7 @@ func (c *cluster) sendBeat(full, leaving bool) {
 	sure := j.sure()
 	b := beat{
 		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Snapshot: c.member.snapshotBytes(), Stalled: !sure || j.stalled.Load(), Doubt: c.member.inDoubt(),
+		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Snapshot: s.counters.log.snapshotSize.Load(), Stalled: !sure || j.stalled.Load(), Doubt: c.member.inDoubt(),
 	}
 	if full {
 		b.Processes = append(s.processes.names(), s.callers.name)

@@ -364,7 +364,7 @@ func (c *cluster) holdsUpTrim() bool {
 	if floor == 0 || !slices.ContainsFunc(owned, func(o ownedShard) bool { return o.Floor == floor }) {
 		return false
 	}
-	live, snapshots := int64(0), c.member.snapshotBytes()
+	live, snapshots := int64(0), c.server.counters.log.snapshotSize.Load()
 	for _, n := range c.server.Nodes() {
 		live += n.Bytes + n.Mailboxes*restatedCost
 	}

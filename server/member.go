@@ -24,7 +24,6 @@ type member struct {
 	journal *journal  // of the current lane
 	trims   []trim    // to come, in their order
 	began   time.Time // of the newest snapshot
-	whole   int64     // how long that was, in bytes
 }
 
 // trim is a part of the log that can be forgotten, after a time: what is in its place must be as safe as it was.
@@ -292,20 +291,6 @@ func (m *member) noteSnapshot(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.began = now
-}
-
-// noteWhole notes how long the newest snapshot is.
-func (m *member) noteWhole(bytes int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.whole = int64(bytes)
-}
-
-// snapshotBytes is how long the newest snapshot is; 0 if there was none.
-func (m *member) snapshotBytes() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.whole
 }
 
 // mayTrim reports whether nothing that the newest snapshot made superfluous is still to be kept for a while.

@@ -42,7 +42,7 @@ func (s *Server) keepLogShort() {
 		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
-		if j.ready() != nil || j.written.Load() < s.tooLong(live, s.member.snapshotBytes()) && !s.cluster.holdsUpTrim() {
+		if j.ready() != nil || j.written.Load() < s.tooLong(live, s.counters.log.snapshotSize.Load()) && !s.cluster.holdsUpTrim() {
 			continue
 		}
 		if err := s.Snapshot(ctx); err != nil {
@@ -100,13 +100,12 @@ func (s *Server) Snapshot(ctx context.Context) error {
 		s.shards[o.Shard].raiseFloor(o.Since, first)
 	}
 	j.written.Add(-before)
-	s.member.noteWhole(w.bytes)
+	s.counters.log.snapshot(w.bytes, time.Since(began))
 	if s.cluster == nil {
 		if err := s.member.trim(ctx, first); err != nil {
 			return fmt.Errorf("server: snapshot: %w", err)
 		}
 	}
-	s.counters.log.snapshot(w.bytes, time.Since(began))
 	s.log.Info("snapshot", "first", first, "bytes", w.bytes, "took", time.Since(began))
 	return nil
 }
