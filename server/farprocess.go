@@ -47,17 +47,27 @@ func (n *node) toProcess(from *Sender, name string, msg mailbox.Message, once ma
 
 // toSingle queues a message for a process that only one node runs: the owner of the shard that its name falls into.
 func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
-	n, err := s.cluster.route(shardOfName(name), time.Now().Add(routePatience))
-	if err != nil {
-		return Posted{}, err
+	for deadline := time.Now().Add(routePatience); ; {
+		n, err := s.cluster.route(shardOfName(name), deadline)
+		if err != nil {
+			return Posted{}, err
+		}
+		if err := s.cluster.reach(); err != nil { // another node may run it by now
+			return Posted{}, err
+		}
+		if n != nil {
+			return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil
+		}
+		began := time.Now()
+		posted, err := s.forProcess(ctx, name, msg, once)
+		if !errors.Is(err, errElsewhere) {
+			return posted, err
+		}
+		deadline = deadline.Add(time.Since(began)) // the sender's patience for a queue that is full is its own
+		if !s.cluster.awaitChange(deadline) {
+			return Posted{}, ErrUnavailable
+		}
 	}
-	if err := s.cluster.reach(); err != nil { // another node may run it by now
-		return Posted{}, err
-	}
-	if n == nil {
-		return s.forProcess(ctx, name, msg, once)
-	}
-	return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil
 }
 
 // shardOfName returns the shard whose owner runs the process of a name that only one node runs.
@@ -100,12 +110,9 @@ func (n *node) takeForProcess(r *pack.Reader) {
 	}
 }
 
-// forProcessHere queues what another node sent for a process, unless it is one that this node runs no more.
+// forProcessHere queues what another node sent for a process.
 func (s *Server) forProcessHere(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
 	if s.processes.isOne(name) {
-		if !s.shards[shardOfName(name)].isOwned() {
-			return Posted{}, errElsewhere
-		}
 		if err := s.cluster.reach(); err != nil {
 			return Posted{}, err
 		}

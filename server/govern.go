@@ -303,7 +303,7 @@ func (c *cluster) hears(id string) bool {
 	return n != nil && time.Since(n.heard) < 2*beatEvery && !n.beat.Stalled
 }
 
-// handOver gives up the shards that other nodes should own.
+// handOver gives up the shards that other nodes should own, once their processes have ended.
 func (c *cluster) handOver(should [shardCount]string) error {
 	var away []uint8
 	for _, i := range c.member.owned() {
@@ -311,7 +311,7 @@ func (c *cluster) handOver(should [shardCount]string) error {
 			away = append(away, i)
 		}
 	}
-	if len(away) == 0 {
+	if away = c.server.vacate(away); len(away) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), governPatience)

@@ -123,15 +123,18 @@ func (k *keyed) awaken(key string) (*process, error) {
 	if p := k.awake[key]; p != nil {
 		return p, nil
 	}
+	name := k.prefix + "/" + key
 	switch {
 	case all.ended:
 		return nil, ErrShuttingDown
+	case k.server.isElsewhere(name):
+		return nil, errElsewhere
 	case all.keyed[k.prefix] != k:
 		return nil, fmt.Errorf("%w: keyed processes %q", ErrGone, k.prefix)
 	case len(k.awake) >= k.options.Max:
 		return nil, fmt.Errorf("%w: %d processes of %q are awake", ErrOverloaded, len(k.awake), k.prefix)
 	}
-	p := &process{name: k.prefix + "/" + key, single: true, server: k.server, keyed: k, room: make(chan struct{}, k.options.Queue)}
+	p := &process{name: name, single: true, server: k.server, keyed: k, room: make(chan struct{}, k.options.Queue)}
 	p.service = &service{new: func() Service { return k.new(key) }, options: k.options.ProcessOptions}
 	var err error
 	if p.address, err = k.server.keys.Process(p.name); err != nil {
@@ -164,7 +167,8 @@ func (s *Server) endSleepers(k *keyed) {
 	}
 }
 
-// isReleased reports whether a keyed process is of a prefix that is no more.
+// isReleased reports whether a keyed process is of a prefix that is no more, or leaves: who watches it is told even if it
+// has not begun.
 func (p *process) isReleased() bool {
 	if p.keyed == nil {
 		return false
@@ -172,7 +176,7 @@ func (p *process) isReleased() bool {
 	all := &p.server.processes
 	all.mu.RLock()
 	defer all.mu.RUnlock()
-	return all.keyed[p.keyed.prefix] != p.keyed
+	return all.keyed[p.keyed.prefix] != p.keyed || all.leaving[p]
 }
 
 func (k *keyed) isAwake(key string) bool {

@@ -8,12 +8,14 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 )
 
 func keyedAddress(t testing.TB, s *Server, prefix, key string) address.Address {
@@ -446,4 +448,33 @@ func TestWatchesOfSleepersAreSwept(t *testing.T) {
 	if _, err := s.Post(keyedAddress(t, s, "order", "more").String(), l); !errors.Is(err, ErrOverloaded) {
 		t.Errorf("one more: %v, want %v", err, ErrOverloaded)
 	}
+}
+
+// TestPerClientStalled: what came for a client's process while nothing could be stored, and was taken, is handled when that is over.
+func TestPerClientStalled(t *testing.T) {
+	log := &stalling{Log: openLog(t, jetstream.Options{Dir: t.TempDir()})}
+	s := newServer(t, Options{Log: log})
+	handled := make(chan string, 10)
+	if _, err := s.PerClient("cart", func(address.Address) Service {
+		return scripted{cast: func(_ *Context, m Message) error { handled <- string(m.Body); return nil }}
+	}, KeyedOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var links atomic.Int64
+	k := s.processes.keyed["cart"]
+	linked := k.linked
+	k.linked = func(key string) address.Address { links.Add(1); return linked(key) }
+	client := open(t, s)
+	own := keyedAddress(t, s, "cart", grant(t, s, client.Key.Reveal()).Mailbox().String())
+	log.full.Store(true)
+	j := s.member.current()
+	j.renew(0)
+	await(t, 5*time.Second, "nothing can be stored", j.stalled.Load)
+	mustPost(t, s, own, `"buy"`)
+	await(t, 5*time.Second, "it is tried on", func() bool { return links.Load() >= 2 })
+	log.full.Store(false)
+	if got := expectOne(t, "what was taken", handled); got != `"buy"` {
+		t.Errorf("it handled %s", got)
+	}
+	stopServer(t, s)
 }

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -68,12 +70,22 @@ func (p *process) beginsWith(m *Message) bool {
 	return p.keyed == nil || m.Kind == mailbox.KindCall || m.Kind == mailbox.KindMessage && m.timer == nil
 }
 
-// companion links a process that is a client's with its mailbox.
+// companion links a process that is a client's with its mailbox. While nothing can be stored it waits: the message that it
+// began with was accepted.
 func (c *Context) companion() (err error) {
 	k := c.process.keyed
 	if k == nil || k.linked == nil {
 		return nil
 	}
-	c.client, err = c.Link(k.linked(c.process.name[len(k.prefix)+1:]))
-	return err
+	for {
+		c.client, err = c.Link(k.linked(c.process.name[len(k.prefix)+1:]))
+		if !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(retryTell):
+		case <-c.Done():
+			return err
+		}
+	}
 }

@@ -75,9 +75,12 @@ type processes struct {
 	keyed   map[string]*keyed // by prefix
 	queued  int64             // messages, since the server started
 	running int               // goroutines
+	leaving map[*process]bool // keyed ones that end because another node is to have their shard
 	quiet   chan struct{}     // made by finish, closed when nothing runs and every service has terminated
 	closed  bool              // quiet is
 	ended   bool              // nothing is taken any more
+
+	vacating [shardCount]atomic.Int64 // since when no process begins in a shard that is to go, in Unix nanoseconds; 0: they do
 }
 
 func (p *processes) init() {
@@ -85,6 +88,7 @@ func (p *processes) init() {
 	p.handlers = context.WithValue(p.ctx, impatient{}, inHandler)
 	p.byName = make(map[string]*process)
 	p.keyed = make(map[string]*keyed)
+	p.leaving = make(map[*process]bool)
 }
 
 // finish waits until every queue is empty, and has every service terminate. When ctx ends first, it cancels what runs.

@@ -169,7 +169,8 @@ var errAsleep = fmt.Errorf("%w: it sleeps", ErrGone)
 // processNames is how many idempotency keys a process remembers, at least: those of many senders.
 const processNames = 10_000
 
-// add puts the message into the place that was reserved, unless it came before under the same idempotency key.
+// add puts the message into the place that was reserved, unless it came before under the same idempotency key, or another
+// node runs the process by now.
 func (p *process) add(m Message, once mailbox.NameHash) error {
 	all := &p.server.processes
 	all.mu.Lock()
@@ -180,6 +181,9 @@ func (p *process) add(m Message, once mailbox.NameHash) error {
 	case all.ended:
 		<-p.room
 		return ErrShuttingDown
+	case p.single && p.server.isElsewhere(p.name):
+		<-p.room
+		return errElsewhere
 	case p.ended && p.keyed != nil:
 		<-p.room
 		return errAsleep

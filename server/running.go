@@ -71,6 +71,7 @@ func (p *process) heed() {
 	}
 	p.terminate(s.reason)
 	if !s.sleep {
+		p.server.ended(p.name, s.reason) // if it had not begun
 		p.die()
 	}
 }
@@ -157,6 +158,12 @@ func (p *process) die() {
 	}
 	if p.keyed != nil {
 		p.keyed.forget(p)
+	}
+	if all.leaving[p] {
+		delete(all.leaving, p)
+		if c := p.server.cluster; c != nil && len(all.leaving) == 0 {
+			c.nudge() // its shard may go
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,18 @@ func (n *notes) take() string {
 	all := strings.Join(n.all, ", ")
 	n.all = nil
 	return all
+}
+
+func (n *notes) has(one string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Contains(n.all, one)
+}
+
+func (n *notes) is(all string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.all, ", ") == all
 }
 
 // every is the service of the matrix: it does what a message's body names.

@@ -22,7 +22,8 @@ type MonitorOptions struct {
 
 // Monitor lets the service know when a mailbox or process ends, wherever it is: a message of kind down with the ref
 // comes to its Info, once. That comes soon if there is none any more. One value of options, at most, asks for more.
-// Monitors and links are taken back when the incarnation ends; what they tell just then may come to the next one.
+// Monitors and links are taken back when the incarnation ends; what they tell just then may come to the next one. Where
+// other nodes run a process of that name, too, each for itself, there is neither: they could be told instead.
 func (c *Context) Monitor(to address.Address, options ...MonitorOptions) (ref string, err error) {
 	ref = newRef()
 	var asks monitor
@@ -64,15 +65,18 @@ func (c *Context) Unlink(to address.Address, ref string) error {
 
 // watch asks to be told, and remembers what is to be taken back when the incarnation ends.
 func (c *Context) watch(to address.Address, kind mailbox.Kind, ref string, body []byte) error {
+	s, name := c.process.server, c.process.name
+	if !s.processes.isOne(name) && len(s.cluster.haveProcess(name)) > 0 {
+		return fmt.Errorf("server: %v: other nodes run %q, too, and could be told instead: want a process that is Single, or Keyed", kind, name)
+	}
 	reply, err := c.ask(to, kind, ref, body)
 	back := telling{of: to, kind: mailbox.KindDemonitor, reply: reply, ref: ref}
 	if kind == mailbox.KindLink {
 		back.kind = mailbox.KindUnlink
 	}
 	if err != nil { // it may watch all the same, or one end of a link may
-		s := c.process.server
 		if s.notices.offer(notice{server: s, tellings: []telling{back}}) != nil {
-			s.log.Warn("a watch that failed could not be taken back", "process", c.process.name)
+			s.log.Warn("a watch that failed could not be taken back", "process", name)
 		}
 		return err
 	}

@@ -42,12 +42,16 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) (*call, err
 		return nil, s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 	}
 	known, err := s.watchProcess(name, &w, remove)
-	if err != nil || remove || s.processes.knows(name) {
+	away := s.processes.isOne(name) && s.isElsewhere(name)
+	if err != nil || remove || s.processes.knows(name) && !away || !s.watchers.has(name, &w) {
 		return known, err
 	}
-	// it ended meanwhile, and may not have seen this watch
+	// it ended or left meanwhile, and did not see this watch
 	if known, err = s.watchProcess(name, &w, true); err != nil {
 		return nil, err
+	}
+	if away {
+		return nil, errElsewhere
 	}
 	s.notices.add(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 	return known, nil
@@ -138,6 +142,12 @@ func (w *watchers) change(name string, one *mailbox.Watch, remove bool) (changed
 		delete(w.byName, name)
 	}
 	return true, nil
+}
+
+func (w *watchers) has(name string, one *mailbox.Watch) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.byName[name], one.Is)
 }
 
 // forgetPast removes the watches of a process that are past, and reports whether there were any; watchers.mu is held.

@@ -82,10 +82,13 @@ func (e *exports) all() []string {
 }
 
 // forProcess gives a message to the process of a name on this node. What is asked of the server itself does not get
-// into its queue, nor does what came before under the same idempotency key.
+// into its queue, nor does what came before under the same idempotency key. Nothing does where another node runs it by now.
 func (s *Server) forProcess(ctx context.Context, name string, msg mailbox.Message, once mailbox.NameHash) (Posted, error) {
 	if name == s.callers.name {
 		return Posted{}, s.callers.take(&msg)
+	}
+	if s.processes.isOne(name) && s.isElsewhere(name) {
+		return Posted{}, errElsewhere
 	}
 	if m := msg.Meta; m != nil && m.Kind >= mailbox.KindMonitor {
 		known, err := s.requestOfProcess(name, &msg)
