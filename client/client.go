@@ -23,8 +23,10 @@ import (
 
 // Options configure a [Client]. The zero value will do.
 type Options struct {
-	Prefix string       // of the server's routes; "/_gb"
-	HTTP   *http.Client // one that follows no redirects; its Timeout must be 0, for streams last
+	Prefix string // of the server's routes; "/_gb"
+	// HTTP is one that follows no redirects. Its Timeout must be 0, for streams last; and its Transport's
+	// HTTP2.SendPingTimeout should not be, or a dead connection of HTTP/2 may be kept for a quarter of an hour.
+	HTTP *http.Client
 	// TLS is for https endpoints: whom to trust, and the certificate to show to mtls listeners; the system's roots, and
 	// none. Not with HTTP, whose transport has its own.
 	TLS *tls.Config

@@ -192,7 +192,7 @@ func TestNoRedirect(t *testing.T) {
 	to := open(t, connect(t, s.URL, client.Options{})).Address()
 	elsewhere := httptest.NewServer(http.RedirectHandler(s.URL+"/_gb/send/"+to.String(), http.StatusTemporaryRedirect))
 	defer elsewhere.Close()
-	defer http.DefaultClient.CloseIdleConnections()
+	defer client.CloseShared()
 	c, err := client.New(elsewhere.URL, client.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ func (d *discovery) ask(ctx context.Context) ([]listing, error) {
 		return nil, err
 	}
 	asking := d.asking()
-	if asking != http.DefaultClient && d.options.HTTP == nil {
+	if asking != direct() && d.options.HTTP == nil {
 		defer asking.CloseIdleConnections()
 	}
 	resp, err := asking.Do(req)
@@ -135,7 +135,7 @@ func (d *discovery) asking() *http.Client {
 	if d.endpoint.scheme != "http" || d.options.HTTP != nil {
 		return d.httpFor(d.endpoint)
 	}
-	return direct
+	return direct()
 }
 
 // look makes offers of the endpoint and of what is listed.

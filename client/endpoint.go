@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -92,11 +94,17 @@ func (o *Options) httpFor(e endpoint) (*http.Client, error) {
 	case o.TLS != nil:
 		return overTLS(o.TLS), nil
 	}
-	return direct, nil
+	return direct(), nil
 }
 
-// direct shares its connections with the program's other clients.
-var direct = &http.Client{CheckRedirect: noRedirect}
+// direct shares its connections with the program's other clients. An http.DefaultTransport of the program's own making
+// is used as it is.
+var direct = sync.OnceValue(func() *http.Client {
+	if _, ok := http.DefaultTransport.(*http.Transport); !ok {
+		return &http.Client{CheckRedirect: noRedirect}
+	}
+	return overTLS(nil)
+})
 
 // overSocket makes every request to a unix socket.
 func overSocket(path string) *http.Client {
@@ -108,6 +116,7 @@ func overSocket(path string) *http.Client {
 	return &http.Client{Transport: t, CheckRedirect: noRedirect}
 }
 
+// overTLS has connections of its own. Without a config it takes that of the system.
 func overTLS(config *tls.Config) *http.Client {
 	t := newTransport()
 	if config != nil {
@@ -131,11 +140,21 @@ func overPlain(allowed []netip.Prefix) *http.Client {
 	return &http.Client{Transport: t, CheckRedirect: noRedirect}
 }
 
+// pings tell whether a connection of HTTP/2 still lives. A request that is given up ends its stream and no more: the next
+// one would be made on the same connection, although that is dead.
+var pings = http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second}
+
 func newTransport() *http.Transport {
-	if t, ok := http.DefaultTransport.(*http.Transport); ok {
-		return t.Clone()
+	t := &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
+	if usual, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = usual.Clone()
 	}
-	return &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
+	if t.HTTP2 == nil {
+		t.HTTP2 = new(http.HTTP2Config)
+	}
+	t.HTTP2.SendPingTimeout = cmp.Or(t.HTTP2.SendPingTimeout, pings.SendPingTimeout)
+	t.HTTP2.PingTimeout = cmp.Or(t.HTTP2.PingTimeout, pings.PingTimeout)
+	return t
 }
 
 // noRedirect keeps requests, and the keys in them, where they were sent.

@@ -126,12 +126,11 @@ func (o *DialOptions) reach(ctx context.Context, endpoint string) (*Client, erro
 
 // apart returns the client with connections that nobody shares, so that none is left when they are closed.
 func (c *Client) apart() *Client {
-	transport, ok := http.DefaultTransport.(*http.Transport)
-	if c.http != direct || !ok {
+	if c.http != direct() || c.http.Transport == nil {
 		return c
 	}
 	own := *c
-	own.http = &http.Client{Transport: transport.Clone(), CheckRedirect: noRedirect}
+	own.http = overTLS(nil)
 	return &own
 }
 

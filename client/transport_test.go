@@ -67,7 +67,7 @@ func TestConnect(t *testing.T) {
 		})
 	}
 	secure.Client().CloseIdleConnections()
-	http.DefaultClient.CloseIdleConnections()
+	client.CloseShared()
 }
 
 // only selects the first offer of a transport.
@@ -85,7 +85,7 @@ func only(transport string) func([]client.Offer) (client.Offer, error) {
 // TestSelectorsThatFail: what a selector says is taken only if it is an offer, as it was made.
 func TestSelectorsThatFail(t *testing.T) {
 	s, o := listing(t)
-	defer http.DefaultClient.CloseIdleConnections()
+	defer client.CloseShared()
 	broken := errors.New("broken")
 	for name, change := range map[string]func(*client.Offer) error{
 		"zero":             func(o *client.Offer) error { *o = client.Offer{}; return nil },
@@ -178,7 +178,7 @@ func TestDiscoverFails(t *testing.T) {
 		}
 	}))
 	defer s.Close()
-	defer http.DefaultClient.CloseIdleConnections()
+	defer client.CloseShared()
 	const good = `{"protocol":1,"prefix":"/_gb"}`
 	for text, word := range map[string]string{
 		"": "not what a GenBrowser server says", "[]": "not what", `{}`: "protocol 0", `{"protocol":2,"prefix":"/_gb"}`: "protocol 2",
@@ -270,5 +270,23 @@ func TestUnixEndpoint(t *testing.T) {
 		if _, err := client.New(tt.endpoint, tt.o); err == nil {
 			t.Errorf("New(%q, %+v) gives a client", tt.endpoint, tt.o)
 		}
+	}
+}
+
+// TestDeadConnectionOverTLS: with HTTP/2 all requests share a connection. One that died is given up, though it was not closed.
+func TestDeadConnectionOverTLS(t *testing.T) {
+	client.Ping(t, 200*time.Millisecond)
+	s := start(t, siteOptions{http2: true, web: web.Options{Heartbeat: 40 * time.Millisecond}})
+	p := newProxy(t, s.Listener.Addr().String())
+	o := client.Options{TLS: s.Client().Transport.(*http.Transport).TLSClientConfig, MaxPause: 20 * time.Millisecond}
+	a := dial(t, "https://"+p.Addr().String(), client.DialOptions{Options: o})
+	wantError(t, a.Send(limit(t), a.Address(), "before"), nil)
+	receive(t, a)
+	p.set(func() { p.mute = true })
+	<-p.swallow
+	p.set(func() { p.mute = false })
+	wantError(t, a.Send(limit(t), a.Address(), "after"), nil)
+	if got := receive(t, a); string(got.Body) != `"after"` {
+		t.Errorf("it reads %s", got.Body)
 	}
 }
