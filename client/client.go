@@ -176,8 +176,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// maxRefusal is how much is read of an answer that is no success.
-const maxRefusal = 64 << 10
+// maxRefusal is how much is read of an answer that is no success: enough for one that echoes a message.
+const maxRefusal = 1 << 20
 
 // refusal reads and closes an answer that is no success.
 func refusal(resp *http.Response) error {

@@ -13,7 +13,7 @@ func (p *Peer) Reply(ctx context.Context, call Message, body any) error {
 }
 
 // Fail answers a call that was received with what went wrong. A [*problem.Problem] or a problem.Kind within err is
-// what the caller gets, with the text of err as its detail; any other err is a problem of kind CallFailed.
+// what the caller gets, with the text of err, 1 KiB at most, as its detail; any other err is a problem of kind CallFailed.
 func (p *Peer) Fail(ctx context.Context, call Message, err error) error {
 	return p.answer(ctx, call, "failure", toProblem(err))
 }

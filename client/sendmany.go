@@ -175,6 +175,7 @@ func (u *upload) answers(ctx context.Context, body io.Reader) error {
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxRefusal)
 	for lines.Scan() {
 		var m problem.Members
 		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {

@@ -305,6 +305,7 @@ func (u *uplink) connection(ctx context.Context) (answered int, err error) {
 // answers reads what the server says of each letter, to the end of the request.
 func (u *uplink) answers(from io.Reader) (n int, err error) {
 	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, maxRefusal)
 	for lines.Scan() {
 		if err := u.answer(lines.Bytes()); err != nil {
 			return n, err

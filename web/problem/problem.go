@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Kind is what is wrong. Kinds are compared by their address, and are errors themselves.
@@ -100,7 +101,7 @@ var (
 // Problem is one error of the wire. It unwraps to its Kind.
 type Problem struct {
 	Kind       *Kind
-	Detail     string        // what exactly is wrong, and what would be right
+	Detail     string        // what exactly is wrong, and what would be right; of a longer one, 1 KiB is told
 	RetryAfter time.Duration // 0: trying again is no use, or may be tried at any time
 }
 
@@ -129,7 +130,23 @@ type Members struct {
 
 // Members returns the problem as it stands in JSON.
 func (p *Problem) Members() Members {
-	return Members{Type: p.Kind.Type(), Title: p.Kind.Title, Status: p.Kind.Status, Detail: p.Detail, RetryAfter: p.RetrySeconds()}
+	return Members{Type: p.Kind.Type(), Title: p.Kind.Title, Status: p.Kind.Status, Detail: short(p.Detail), RetryAfter: p.RetrySeconds()}
+}
+
+// maxDetail is how many bytes of a detail are told. What it echoes may be as long as a message.
+const maxDetail = 1 << 10
+
+// short cuts what is too long, between two characters.
+func short(detail string) string {
+	if len(detail) <= maxDetail {
+		return detail
+	}
+	const more = "…"
+	end := maxDetail - len(more)
+	for end > 0 && !utf8.RuneStart(detail[end]) {
+		end--
+	}
+	return detail[:end] + more
 }
 
 // RetrySeconds returns RetryAfter in whole seconds, rounded up.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,6 +42,22 @@ func TestRoundTrip(t *testing.T) {
 		got := Parse(k.Status, b)
 		if !errors.Is(got, k) || got.Detail != "why" || got.RetryAfter != 2*time.Second {
 			t.Errorf("%s: %s gives %+v", code, b, got)
+		}
+	}
+}
+
+// What is told of a detail is short, whatever it echoes.
+func TestLongDetail(t *testing.T) {
+	for detail, want := range map[string]string{
+		strings.Repeat("a", 1024):               strings.Repeat("a", 1024),
+		strings.Repeat("a", 1025):               strings.Repeat("a", 1021) + "…",
+		"a" + strings.Repeat("é", 1<<20):        "a" + strings.Repeat("é", 510) + "…",
+		"ab" + strings.Repeat("é", 1<<20):       "ab" + strings.Repeat("é", 509) + "…",
+		strings.Repeat("\x80", maxDetail+1):     "…",
+		strings.Repeat("\U0001f600", maxDetail): strings.Repeat("\U0001f600", 255) + "…",
+	} {
+		if got := (&Problem{Kind: Refused, Detail: detail}).Members().Detail; got != want {
+			t.Errorf("%d bytes: %d, %.40q, want %d", len(detail), len(got), got, len(want))
 		}
 	}
 }
