@@ -55,6 +55,7 @@ func hello(ctx context.Context, text string, o *Options) error {
 type discovery struct {
 	options  *Options
 	endpoint endpoint // that was asked
+	trusted  bool     // it was the server that said it, and not somebody on the way
 	prefix   string
 	offers   []Offer
 	refused  []string // listings, and why they are no offers
@@ -92,6 +93,7 @@ func (d *discovery) ask(ctx context.Context) ([]listing, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.trusted = d.isProven(ctx)
 	asking := d.asking()
 	if asking != direct() && d.options.HTTP == nil {
 		defer asking.CloseIdleConnections()
@@ -130,9 +132,10 @@ func (d *discovery) ask(ctx context.Context) ([]listing, error) {
 	return said.Listeners[:min(len(said.Listeners), maxListings)], nil
 }
 
-// asking is what the question is sent with. There is no secret in it, so that it may go over plain TCP.
+// asking is what the question is sent with. There is no secret in it, so that it may go over plain TCP to anywhere and
+// through proxies, if the answer is not trusted.
 func (d *discovery) asking() *http.Client {
-	if d.endpoint.scheme != "http" || d.options.HTTP != nil {
+	if d.trusted || d.options.HTTP != nil {
 		return d.httpFor(d.endpoint)
 	}
 	return direct()
@@ -186,7 +189,7 @@ func (d *discovery) judge(ctx context.Context, l listing, e endpoint) error {
 	switch {
 	case own && e.scheme != "http": // it just was
 		return d.certified(l)
-	case !d.trusted(ctx) && (e.scheme == "unix" || e.name() != d.endpoint.name()):
+	case !d.trusted && (e.scheme == "unix" || e.name() != d.endpoint.name()):
 		return fmt.Errorf("the server was asked over plain TCP, and could be anybody")
 	case l.Machine != "" && !machine.Same(l.Machine) && !own:
 		return fmt.Errorf("it is on another machine")
@@ -221,9 +224,9 @@ func (d *discovery) reachable(ctx context.Context, l listing, e endpoint) error 
 	return c.Close()
 }
 
-// trusted reports whether what was said came from the server, and not from somebody on the way.
-func (d *discovery) trusted(ctx context.Context) bool {
-	return d.endpoint.scheme != "http" || d.endpoint.isLoopback() || d.permitted(ctx, d.endpoint) == nil
+// isProven reports whether what answers at the endpoint, asked by httpFor, can only be the server.
+func (d *discovery) isProven(ctx context.Context) bool {
+	return d.endpoint.scheme != "http" || d.permitted(ctx, d.endpoint) == nil
 }
 
 // permitted returns an error unless plain TCP is allowed there. What a name stands for is looked at again by

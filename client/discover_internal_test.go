@@ -3,14 +3,17 @@ package client
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/genbrowser/genbrowser/internal/machine"
 )
@@ -35,6 +38,7 @@ func looked(t *testing.T, text string, o Options, listings ...listing) *discover
 		t.Fatal(err)
 	}
 	d := &discovery{options: &o, endpoint: e}
+	d.trusted = d.isProven(t.Context())
 	d.look(t.Context(), text, slices.Clone(listings))
 	return d
 }
@@ -247,5 +251,48 @@ func TestPlainIsHeldWhenConnecting(t *testing.T) {
 	}
 	if reached != 1 {
 		t.Errorf("%d requests arrived", reached)
+	}
+}
+
+// TestListFromAProxy: what a proxy answers in a server's place is believed as little as what anybody on the way says.
+func TestListFromAProxy(t *testing.T) {
+	says := func(port, listed string) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"protocol":1,"prefix":"/_gb","listeners":[{"transport":"tls","url":"https://%s"},{"transport":"tls","url":"https://192.0.2.1:%s"}]}`, listed, port)
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	proxy, err := url.Parse(says("444", "evil.example").URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, proxied := direct, newTransport()
+	proxied.Proxy = http.ProxyURL(proxy)
+	direct = func() *http.Client { return &http.Client{Transport: proxied} }
+	t.Cleanup(func() {
+		direct = usual
+		proxied.CloseIdleConnections()
+	})
+	server := says("443", "gb.example").URL
+	const far = "http://192.0.2.1"
+	for name, tt := range map[string]struct {
+		endpoint string
+		allowed  string
+		want     []string
+	}{
+		"loopback":    {server, "192.0.2.0/24", []string{server, "https://gb.example", "https://192.0.2.1:443"}},
+		"allowed":     {far, "192.0.2.0/24", nil}, // nobody is there
+		"not allowed": {far, "127.0.0.0/8", []string{"https://192.0.2.1:444"}},
+	} {
+		o := Options{AllowPlain: []netip.Prefix{netip.MustParsePrefix(tt.allowed)}, OpenWithin: time.Second}
+		offers, err := Discover(t.Context(), tt.endpoint, o)
+		var got []string
+		for _, offer := range offers {
+			got = append(got, offer.URL)
+		}
+		if !slices.Equal(got, tt.want) || (err == nil) != (got != nil) {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, tt.want)
+		}
 	}
 }
