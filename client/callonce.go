@@ -16,6 +16,7 @@ import (
 const (
 	usualCall   = 10 * time.Second
 	longestCall = time.Minute
+	callGrace   = 2 * time.Second // for the server to say itself that no reply came
 )
 
 // Call sends body to a mailbox or process that answers calls, in one request that waits for the reply, and unmarshals
@@ -30,22 +31,32 @@ func (c *Client) Call(ctx context.Context, to address.Address, body, result any)
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(time.Millisecond, min(longestCall, time.Until(deadline)))
 	}
-	path := fmt.Sprintf("/call/%v?timeout=%dms", to, timeout.Milliseconds())
-	resp, err := c.do(ctx, http.MethodPost, path, address.Key{}, b)
+	ctx, cancel := context.WithTimeout(ctx, timeout+callGrace)
+	defer cancel()
+	reply, err := c.callOnce(ctx, fmt.Sprintf("/call/%v?timeout=%dms", to, timeout.Milliseconds()), b)
 	if err != nil {
 		if ctx.Err() == context.DeadlineExceeded {
 			return &problem.Problem{Kind: problem.CallTimeout, Detail: "the call may have been handled"}
 		}
 		return err
 	}
+	m := Message{Kind: "reply", Body: reply}
+	return m.result(result)
+}
+
+// callOnce makes the request, and returns the reply that answers it.
+func (c *Client) callOnce(ctx context.Context, path string, body []byte) ([]byte, error) {
+	resp, err := c.do(ctx, http.MethodPost, path, address.Key{}, body)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
 	if typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); resp.StatusCode != http.StatusOK || typ != "application/json" {
-		return stranger(resp)
+		return nil, stranger(resp)
 	}
 	reply, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return fmt.Errorf("client: call: %w", err)
+		return nil, fmt.Errorf("client: call: %w", err)
 	}
-	m := Message{Kind: "reply", Body: reply}
-	return m.result(result)
+	return reply, nil
 }

@@ -215,6 +215,34 @@ func TestSendEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// A call has an end although the server says nothing, or stops in the middle of the reply.
+func TestCallOfASilentServer(t *testing.T) {
+	half := func(r *http.Request) (*http.Response, error) {
+		body, w := io.Pipe()
+		context.AfterFunc(r.Context(), func() { w.CloseWithError(r.Context().Err()) })
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: body}, nil
+	}
+	for name, answer := range map[string]func(*http.Request) (*http.Response, error){"silent": hang, "half": half} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := awkward(t, answer)
+			to, err := ring(t).Process("x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			began, took := time.Now(), [2]time.Duration{}
+			wantError(t, c.Call(context.Background(), to, 1, nil), problem.CallTimeout)
+			took[0] = time.Since(began)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			defer cancel()
+			wantError(t, c.Call(ctx, to, 1, nil), problem.CallTimeout)
+			took[1] = time.Since(began) - took[0]
+			if took != [2]time.Duration{12 * time.Second, 62 * time.Second} {
+				t.Errorf("%s: it took %v", name, took)
+			}
+		})
+	}
+}
+
 func TestOpenRefused(t *testing.T) {
 	s := start(t, siteOptions{web: web.Options{Open: func(*http.Request) (any, error) { return nil, errors.New("not you") }}})
 	_, err := connect(t, s.URL, client.Options{}).Open(limit(t))
