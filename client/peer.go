@@ -288,6 +288,10 @@ func (p *Peer) changed(open bool, err error) {
 // once, whatever becomes of the connection. If ctx ends first, an error that wraps [ErrUnanswered] says that the message
 // may have arrived or not; otherwise it has not and will not.
 //
+// A message whose answer was lost is sent again under the same idempotency key, of which a mailbox remembers the newest
+// 1,000 for 10 minutes, unless its server's operator says otherwise. It arrives twice if the mailbox took so many others in
+// between, as from many senders, or so much time went by.
+//
 // If the server shuts down or can store nothing at the moment, that is no answer: the message waits for better
 // times, and what is sent after it waits behind it.
 func (p *Peer) Send(ctx context.Context, to address.Address, body any) error {

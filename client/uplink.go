@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// window is how many letters may be written and not answered. It is less than the names that a mailbox
-	// remembers, so that each of them is still known if it comes again, although others write to that mailbox too.
+	// window is how many letters may be written and not answered. It is a quarter of the names that a mailbox
+	// remembers, so that each of them is still known if it comes again, unless others write much to that mailbox.
 	window = 250
 	// answerWithin is how long the server may take to answer anything once a letter is written; then the connection
 	// counts as broken, and what is not answered is written again on another. A node of a cluster may take 5 s until it
