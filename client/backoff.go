@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -12,8 +13,33 @@ import (
 
 // jitter is the pause after so many failures in a row: a random time below a cap that doubles from 1 s to
 // Options.MaxPause, so that the clients of a server that came back don't all come at the same instant.
-func (c *Client) jitter(failures int) time.Duration {
-	return rand.N(min(c.maxPause, time.Second/2<<min(failures, 16)))
+func (c *Client) jitter(failures int) time.Duration { return jitter(c.maxPause, failures) }
+
+func jitter(most time.Duration, failures int) time.Duration {
+	return rand.N(min(most, time.Second/2<<min(failures, 16)))
+}
+
+// persist tries again, with pauses of jitter, what may do at another time, for at most so long.
+func persist(ctx context.Context, within, maxPause time.Duration, try func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var last error
+	for failures := 1; ; failures++ {
+		err := try(limited)
+		if err == nil || final(err) {
+			return err
+		}
+		if last == nil || limited.Err() == nil { // the time being over says less than what failed before
+			last = err
+		}
+		if pause(limited, least(err)+jitter(maxPause, failures)) == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%w: %w", err, last)
+		}
+		return fmt.Errorf("%w (gave up after %v)", last, within)
+	}
 }
 
 // pause waits, or returns why it did not wait to the end.

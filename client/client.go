@@ -38,7 +38,7 @@ type Options struct {
 	// AllowPlain is for Connect and Discover: the networks in which plain TCP may be used; none. What is sent there,
 	// keys included, everybody on the way can read.
 	AllowPlain []netip.Prefix
-	// OpenWithin is how long Open tries to reach a server that is not there, or not ready; 15 s.
+	// OpenWithin is how long Open and Dial try to reach a server that is not there, or not ready; 15 s.
 	OpenWithin time.Duration
 	// MaxPause bounds the random pause between two tries to reconnect; 20 s. The server may ask for more.
 	MaxPause time.Duration
@@ -75,15 +75,12 @@ func (o *Options) client(e endpoint, h *http.Client) (*Client, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{http: h, openWithin: o.openWithin(), maxPause: 20 * time.Second, maxEvent: 8 << 20}
+	c := &Client{http: h, openWithin: o.openWithin(), maxPause: o.maxPause(), maxEvent: 8 << 20}
 	prefix := "/_gb"
 	if o.Prefix != "" {
 		prefix = strings.TrimRight(o.Prefix, "/")
 	}
 	c.base = e.base() + prefix
-	if o.MaxPause > 0 {
-		c.maxPause = o.MaxPause
-	}
 	if o.MaxEvent > 0 {
 		c.maxEvent = o.MaxEvent
 	}
@@ -101,6 +98,8 @@ func (o *Options) check() error {
 }
 
 func (o *Options) openWithin() time.Duration { return cmp.Or(o.OpenWithin, 15*time.Second) }
+
+func (o *Options) maxPause() time.Duration { return cmp.Or(o.MaxPause, 20*time.Second) }
 
 // Send sends body, which is marshalled to JSON, to a mailbox or process. It returns once the server accepted
 // the message, and tries once. What the server refuses is a [*problem.Problem]; after any other error the

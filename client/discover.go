@@ -34,52 +34,57 @@ type listing struct {
 // ErrOtherServer means that the server is not the one that is wanted: it speaks another protocol, or has another name.
 var ErrOtherServer = errors.New("this is another server")
 
-// hello asks the server at an endpoint whether it is the one that is wanted.
-func hello(ctx context.Context, text string, o *Options) error {
-	e, err := parseEndpoint(text)
-	if err == nil {
-		err = o.check()
-	}
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, o.openWithin())
-	defer cancel()
-	if _, err := (&discovery{options: o, endpoint: e}).ask(ctx); err != nil {
-		return fmt.Errorf("client: hello: %w", err)
-	}
-	return nil
-}
-
 // discovery is what a server said of itself, and what became of it.
 type discovery struct {
 	options  *Options
 	endpoint endpoint // that was asked
+	patient  bool     // a server that is not there, or not ready, is asked again
 	trusted  bool     // it was the server that said it, and not somebody on the way
 	prefix   string
 	offers   []Offer
 	refused  []string // listings, and why they are no offers
 }
 
-func discover(ctx context.Context, text string, o *Options) (*discovery, error) {
+func newDiscovery(text string, o *Options) (*discovery, error) {
 	e, err := parseEndpoint(text)
+	if err == nil {
+		err = o.check()
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := o.check(); err != nil {
+	return &discovery{options: o, endpoint: e}, nil
+}
+
+// hello asks the server at an endpoint, once it is there, whether it is the one that is wanted.
+func hello(ctx context.Context, text string, o *Options) error {
+	d, err := newDiscovery(text, o)
+	if err != nil {
+		return err
+	}
+	d.patient = true
+	if _, err := d.ask(ctx); err != nil {
+		return fmt.Errorf("client: hello: %w", err)
+	}
+	return nil
+}
+
+func discover(ctx context.Context, text string, o *Options, patient bool) (*discovery, error) {
+	d, err := newDiscovery(text, o)
+	if err != nil {
 		return nil, err
 	}
-	if o.HTTP != nil && (o.TLS != nil || e.scheme == "unix") {
-		_, err := o.httpFor(e)
+	d.patient = patient
+	if o.HTTP != nil && (o.TLS != nil || d.endpoint.scheme == "unix") {
+		_, err := o.httpFor(d.endpoint)
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.openWithin())
-	defer cancel()
-	d := &discovery{options: o, endpoint: e}
 	listings, err := d.ask(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("client: discover: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, o.openWithin())
+	defer cancel()
 	d.look(ctx, text, listings)
 	if len(d.offers) == 0 {
 		return nil, fmt.Errorf("%w: %s", ErrNoTransport, strings.Join(d.refused, "; "))
@@ -87,8 +92,29 @@ func discover(ctx context.Context, text string, o *Options) (*discovery, error) 
 	return d, nil
 }
 
-// ask reads what the server says.
+// ask returns what the server lists.
 func (d *discovery) ask(ctx context.Context) ([]listing, error) {
+	var answer []byte
+	fetch := func(ctx context.Context) (err error) {
+		answer, err = d.fetch(ctx)
+		return err
+	}
+	var err error
+	if d.patient {
+		err = persist(ctx, d.options.openWithin(), d.options.maxPause(), fetch)
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, d.options.openWithin())
+		defer cancel()
+		err = fetch(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.read(answer)
+}
+
+// fetch asks once.
+func (d *discovery) fetch(ctx context.Context) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.endpoint.base()+"/.well-known/gen-browser", nil)
 	if err != nil {
 		return nil, err
@@ -106,17 +132,18 @@ func (d *discovery) ask(ctx context.Context) ([]listing, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	return io.ReadAll(io.LimitReader(resp.Body, maxDiscovery))
+}
+
+// read reads what the server says.
+func (d *discovery) read(answer []byte) ([]listing, error) {
 	var said struct {
 		Protocol  int       `json:"protocol"`
 		Name      string    `json:"name"`
 		Prefix    string    `json:"prefix"`
 		Listeners []listing `json:"listeners"`
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDiscovery))
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(body, &said); err != nil {
+	if err := json.Unmarshal(answer, &said); err != nil {
 		return nil, fmt.Errorf("the answer is not what a GenBrowser server says: %w", err)
 	}
 	if said.Protocol != 1 {

@@ -67,25 +67,12 @@ func (c *Client) Open(ctx context.Context) (*Mailbox, error) { return c.openUnti
 
 // openUntil is Open; with a state that has a key, it asks for that mailbox instead.
 func (c *Client) openUntil(ctx context.Context, resume State) (*Mailbox, error) {
-	within, cancel := context.WithTimeout(ctx, c.openWithin)
-	defer cancel()
-	var last error
-	for failures := 1; ; failures++ {
-		m, err := c.open(within, resume)
-		if err == nil || final(err) {
-			return m, err
-		}
-		if last == nil || within.Err() == nil { // the time being over says less than what failed before
-			last = err
-		}
-		if pause(within, least(err)+c.jitter(failures)) == nil {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("%w: %w", err, last)
-		}
-		return nil, fmt.Errorf("%w (gave up after %v)", last, c.openWithin)
-	}
+	var m *Mailbox
+	err := persist(ctx, c.openWithin, c.maxPause, func(ctx context.Context) (err error) {
+		m, err = c.open(ctx, resume)
+		return err
+	})
+	return m, err
 }
 
 // open tries once.

@@ -100,7 +100,7 @@ type Peer struct {
 // Dial opens a mailbox at the server at endpoint, such as "https://example.com", or takes over that of
 // DialOptions.Resume, and begins to read it. Like [Client.Open] it tries for at most Options.OpenWithin. With
 // Options.Select or Options.AllowPlain it asks the server first how best to reach it, as [Connect] does; with
-// Options.Name, whether it is the one that is wanted. The caller closes the peer, or leaves it.
+// Options.Name, whether it is the one that is wanted: that it tries for as long. The caller closes the peer, or leaves it.
 func Dial(ctx context.Context, endpoint string, o DialOptions) (*Peer, error) {
 	c, err := o.reach(ctx, endpoint)
 	if err != nil {
@@ -115,7 +115,7 @@ func Dial(ctx context.Context, endpoint string, o DialOptions) (*Peer, error) {
 
 func (o *DialOptions) reach(ctx context.Context, endpoint string) (*Client, error) {
 	if o.Select != nil || o.AllowPlain != nil {
-		return Connect(ctx, endpoint, o.Options)
+		return connect(ctx, endpoint, o.Options, true)
 	}
 	c, err := New(endpoint, o.Options)
 	if err == nil && o.Name != "" {

@@ -32,9 +32,10 @@ func (o Offer) String() string { return o.Transport + " " + o.URL }
 //     written the rest.
 //
 // An endpoint with https:// is taken to be tls if the server does not say mtls. Without any offer that is left the
-// error is an [ErrNoTransport] that says why. It asks once, and for at most Options.OpenWithin.
+// error is an [ErrNoTransport] that says why. It asks once. That takes at most Options.OpenWithin, and so does it to look
+// at what is listed.
 func Discover(ctx context.Context, endpoint string, o Options) ([]Offer, error) {
-	d, err := discover(ctx, endpoint, &o)
+	d, err := discover(ctx, endpoint, &o, false)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,12 @@ func DefaultSelect(offers []Offer) (Offer, error) {
 // is not one of the offers, the error is an [ErrNoTransport]. The prefix is the one that the server says, unless
 // Options.Prefix is set.
 func Connect(ctx context.Context, endpoint string, o Options) (*Client, error) {
-	d, err := discover(ctx, endpoint, &o)
+	return connect(ctx, endpoint, o, false)
+}
+
+// connect is Connect; patient, it asks again while the server is not there.
+func connect(ctx context.Context, endpoint string, o Options, patient bool) (*Client, error) {
+	d, err := discover(ctx, endpoint, &o, patient)
 	if err != nil {
 		return nil, err
 	}

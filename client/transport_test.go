@@ -19,6 +19,7 @@ import (
 	"github.com/genbrowser/genbrowser/client"
 	"github.com/genbrowser/genbrowser/internal/machine"
 	"github.com/genbrowser/genbrowser/web"
+	"github.com/genbrowser/genbrowser/web/problem"
 )
 
 // listing starts a server that lists these, and a client's Options for it.
@@ -205,6 +206,52 @@ func TestDiscoverFails(t *testing.T) {
 		if _, err := client.Discover(limit(t), "https://gb.example", o); err == nil {
 			t.Errorf("Discover with %+v works", o)
 		}
+	}
+}
+
+// TestDialToAServerThatIsNotThereYet: what is asked before the mailbox is opened is asked until there is an answer.
+func TestDialToAServerThatIsNotThereYet(t *testing.T) {
+	s := start(t, siteOptions{web: web.Options{Name: "shop"}})
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	quick := client.Options{MaxPause: 10 * time.Millisecond}
+	for name, tt := range map[string]struct {
+		change func(o *client.Options)
+		first  *problem.Kind // of the first two answers; nil: the connection ends
+		asked  int32
+		want   error
+	}{
+		"Name":         {func(o *client.Options) { o.Name = "shop" }, nil, 3, nil},
+		"Select":       {func(o *client.Options) { o.Select = client.DefaultSelect }, problem.ShuttingDown, 3, nil},
+		"AllowPlain":   {func(o *client.Options) { o.AllowPlain = loopback }, problem.Unavailable, 3, nil},
+		"another name": {func(o *client.Options) { o.Name = "bank" }, nil, 3, client.ErrOtherServer},
+		"for good":     {func(o *client.Options) { o.Name = "shop" }, problem.OpenRefused, 1, problem.OpenRefused},
+		"no choice":    {func(o *client.Options) { o.Select = only("unix") }, problem.ShuttingDown, 3, client.ErrNoTransport},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path != "/.well-known/gen-browser" || asked.Add(1) > 2:
+					s.gb.ServeHTTP(w, r)
+				case tt.first == nil:
+					panic(http.ErrAbortHandler)
+				default:
+					w.WriteHeader(tt.first.Status)
+					fmt.Fprintf(w, `{"type":%q}`, tt.first.Type())
+				}
+			}))
+			t.Cleanup(front.Close)
+			o := quick
+			tt.change(&o)
+			p, err := client.Dial(limit(t), front.URL, client.DialOptions{Options: o})
+			wantError(t, err, tt.want)
+			if err == nil {
+				t.Cleanup(func() { p.Close(limit(t)) })
+			}
+			if n := asked.Load(); n != tt.asked {
+				t.Errorf("it asked %d times, want %d", n, tt.asked)
+			}
+		})
 	}
 }
 
