@@ -2,8 +2,10 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -117,5 +119,29 @@ func TestAPeerThatTakesNothingIsFull(t *testing.T) {
 	}
 	if m := receive(t, b); string(m.Body) != `"more"` {
 		t.Errorf("got %s", m.Body)
+	}
+}
+
+// The deepest body that a server can be told to take is read, in an envelope too.
+func TestDeepestBody(t *testing.T) {
+	const deepest = 9_999
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Depth: deepest}}})
+	p := dial(t, s.URL, client.DialOptions{})
+	labelled, err := p.Address().Attenuate(address.Label("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := strings.Repeat("[", deepest) + strings.Repeat("]", deepest)
+	for _, to := range []address.Address{p.Address(), labelled} {
+		wantError(t, p.Send(limit(t), to, json.RawMessage(body)), nil)
+		if got := receive(t, p); string(got.Body) != body {
+			t.Errorf("it came as %.40s", got.Body)
+		}
+		wantError(t, p.Send(limit(t), to, json.RawMessage("["+body+"]")), problem.MalformedJSON)
+	}
+	serve(t, p, service{})
+	var reply json.RawMessage
+	if err := p.Call(limit(t), labelled, json.RawMessage(body), &reply); err != nil || string(reply) != body {
+		t.Errorf("Call = %.40s, %v", reply, err)
 	}
 }

@@ -34,6 +34,9 @@ func AsTheyAre() Limits {
 	return Limits{Asleep: ever, NameWindow: ever, Names: 1 << 20}.WithDefaults()
 }
 
+// maxDepth leaves room for an envelope around a body: encoding/json reads no more than 10,000 levels.
+const maxDepth = 9_999
+
 // WithDefaults returns l with its zero fields filled in.
 func (l Limits) WithDefaults() Limits {
 	set := func(p *int, n int) {
@@ -66,7 +69,7 @@ func (l Limits) Check() error {
 		want string
 	}{
 		{"body", l.Body > 0, "more than 0 bytes"},
-		{"depth", l.Depth > 0 && l.Depth <= 10_000, "1 to 10,000"},
+		{"depth", l.Depth > 0 && l.Depth <= maxDepth, "1 to 9,999"},
 		{"backlog", l.Backlog > 0, "more than 0 messages"},
 		{"backlog bytes", l.BacklogBytes >= l.Body, "at least the limit of a body"},
 		{"asleep", l.Asleep > 0, "more than 0"},

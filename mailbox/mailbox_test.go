@@ -299,7 +299,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("CheckBody(%q) = %v, want %v", body, err, want)
 		}
 	}
-	for _, bad := range []Limits{{Body: -1}, {Depth: 10_001}, {Backlog: -1}, {BacklogBytes: 1}, {Asleep: -1}, {TTL: 1}, {Names: -1}, {NameWindow: -1}, {Overflow: 2}} {
+	for _, bad := range []Limits{{Body: -1}, {Depth: 10_000}, {Backlog: -1}, {BacklogBytes: 1}, {Asleep: -1}, {TTL: 1}, {Names: -1}, {NameWindow: -1}, {Overflow: 2}} {
 		if bad.Check() == nil {
 			t.Errorf("%+v was taken", bad)
 		}

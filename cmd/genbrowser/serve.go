@@ -35,7 +35,7 @@ type flags struct {
 	Operators    []string `help:"Network whose clients may read /metrics and the cluster's status, and list clients and end their streams, such as 10.1.0.0/16, or unix for unix sockets; default: this machine. May be repeated." placeholder:"CIDR"`
 
 	Body         int           `help:"Limit of a message's body, in bytes; with --data or --nats at most 516096, or less if that NATS takes less." default:"65536"`
-	Depth        int           `help:"Limit of a body's nesting; at most 10000." default:"512"`
+	Depth        int           `help:"Limit of a body's nesting; at most 9999." default:"512"`
 	Backlog      int           `help:"Messages that a mailbox keeps." default:"1000"`
 	BacklogBytes int           `help:"Bytes of bodies that a mailbox keeps; at least --body." default:"1048576"`
 	Overflow     string        `help:"What a full mailbox does: refuse the sender, or drop-oldest." enum:"refuse,drop-oldest" default:"refuse"`
