@@ -141,9 +141,16 @@ func (p *Peer) broken(error) {
 	}
 }
 
-// await waits for what answers a call: it may come before the server's word that the call was accepted.
+// lastWords is how long a call that was sent again, to a callee that ended meanwhile, waits for what the callee said
+// before.
+const lastWords = 10 * time.Second
+
+// await waits for what answers a call: it may come before the server's word that the call was accepted, and although the
+// server refuses to accept it again.
 func (p *Peer) await(ctx context.Context, l *letter, answers <-chan Message) (Message, error) {
 	accepted := l.answer
+	var refused error
+	var given <-chan time.Time // up, once it was refused
 	for {
 		select {
 		case m, ok := <-answers:
@@ -153,17 +160,28 @@ func (p *Peer) await(ctx context.Context, l *letter, answers <-chan Message) (Me
 			}
 			return m, nil
 		case err := <-accepted:
-			if err != nil {
+			if err != nil && !(l.again && isOver(err)) {
 				return Message{}, err
 			}
 			accepted = nil
+			if refused = err; refused != nil {
+				given = time.After(lastWords)
+			}
+		case <-given:
+			return Message{}, refused
 		case <-p.life.Done():
 			return Message{}, p.ended("call")
 		case <-ctx.Done():
+			if refused != nil && !errors.Is(ctx.Err(), context.Canceled) {
+				return Message{}, refused
+			}
 			return Message{}, p.timeout(ctx, l, accepted == nil)
 		}
 	}
 }
+
+// isOver reports whether a refusal says that there is no callee any more, or no right to call it: there may have been one.
+func isOver(err error) bool { return notGone(err) == nil || errors.Is(err, problem.CapabilityExpired) }
 
 // timeout is the failure of a call whose time is over.
 func (p *Peer) timeout(ctx context.Context, l *letter, accepted bool) error {

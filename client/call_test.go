@@ -289,3 +289,43 @@ func TestCallsAreBounded(t *testing.T) {
 		t.Errorf("%d ran at a time, want 2", most)
 	}
 }
+
+// A call whose answer was lost is sent again. That it is refused then, since its callee ended, does not mean that it was
+// not handled: what it said before comes, or else the refusal counts.
+func TestCallToACalleeThatEndedMeanwhile(t *testing.T) {
+	for want, waits := range map[*problem.Kind]bool{problem.Closed: true, problem.Expired: true, problem.Gone: true, problem.CapabilityExpired: true, problem.Full: false} {
+		serve := func(s *uplinkScript, n int, u *upload) {
+			l, ok := u.next()
+			switch {
+			case !ok || n == 1:
+				return
+			case l.Body == "handled":
+				time.AfterFunc(3*time.Second, func() {
+					say(s.stream, fmt.Sprintf("event: envelope\nid: 0000000e.1\ndata: {\"kind\":\"reply\",\"ref\":%q,\"body\":7}\n\n", l.Ref))
+				})
+			}
+			u.answer(l.ID, fmt.Sprintf(`"type":%q,"status":%d`, want.Type(), want.Status))
+			u.next()
+		}
+		for body, within := range map[string]time.Duration{"handled": time.Hour, "lost": time.Hour, "lost at last": 5 * time.Second} {
+			playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+				ctx, cancel := context.WithTimeout(s.ctx, within)
+				defer cancel()
+				began, got := time.Now(), 0
+				err := s.Call(ctx, s.to, body, &got)
+				took := time.Since(began).Round(time.Second)
+				switch {
+				case waits && body == "handled":
+					wantError(t, err, nil)
+					if got != 7 {
+						t.Errorf("%s: the reply is %d", want.Code, got)
+					}
+				case !errors.Is(err, want):
+					t.Errorf("%s, %s: %v", want.Code, body, err)
+				case !waits && took > time.Second, waits && (took < min(within, 10*time.Second) || took > min(within, 12*time.Second)):
+					t.Errorf("%s, %s: it took %v", want.Code, body, took)
+				}
+			})
+		}
+	}
+}
