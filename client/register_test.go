@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -153,4 +154,29 @@ func (l *lines) Write(b []byte) (int, error) {
 func (l *lines) have(part string) bool {
 	text := l.text.Load()
 	return text != nil && strings.Contains(*text, part)
+}
+
+// A name leads to no other route, although a proxy on the way resolves paths.
+func TestNamesThatAreWays(t *testing.T) {
+	s := start(t, siteOptions{web: underShop})
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = path.Clean(r.URL.Path)
+		s.gb.ServeHTTP(w, r)
+	}))
+	t.Cleanup(proxy.Close)
+	p := dial(t, proxy.URL, client.DialOptions{})
+	for _, name := range []string{"../mailbox", "shop/../../mailbox", "shop/..", "..", ".", "./shop", "shop/./a"} {
+		_, err := p.Whereis(limit(t), name)
+		for doing, err := range map[string]error{"Whereis": err, "Register": p.Register(limit(t), name), "Unregister": p.Unregister(limit(t), name)} {
+			if err == nil || !strings.Contains(err.Error(), "between slashes") {
+				t.Errorf("%s(%q) = %v", doing, name, err)
+			}
+		}
+	}
+	for _, name := range []string{"shop/...", "shop/..a", "shop/.a/b.."} {
+		wantError(t, p.Register(limit(t), name), nil)
+		wantName(t, p, name, p.Address())
+		wantError(t, p.Unregister(limit(t), name), nil)
+	}
+	wantError(t, p.Send(limit(t), p.Address(), 1), nil)
 }
