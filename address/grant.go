@@ -69,6 +69,21 @@ func (g *Grant) Expires() (time.Time, bool) {
 	return time.Unix(g.expires, 0), g.expires != math.MaxInt64
 }
 
+// Narrowed reports whether anything was taken from what the server first gave out.
+func (g *Grant) Narrowed() bool { return g.token.caveats < g.token.size-tagSize }
+
+// Address returns the capability narrowed to what an address carries when it is first handed out, for others to be given. It
+// is the zero value if that leaves no right, or if there is no room for one more caveat.
+func (g *Grant) Address() Address {
+	t := g.token
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	if t.add(h, &onlyAddress) != nil || t.split() != nil || t.rights == 0 {
+		return Address{}
+	}
+	return Address{t.text()}
+}
+
 // Labels returns the labels that were added, in order; nil if there are none.
 func (g *Grant) Labels() []string {
 	if !g.labelled {

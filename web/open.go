@@ -15,7 +15,7 @@ import (
 
 // opened is what a client is told about its mailbox.
 type opened struct {
-	Address   string          `json:"address"`
+	Address   string          `json:"address,omitempty"` // absent if the key's holder may give none
 	Key       string          `json:"key,omitempty"`
 	Cursor    string          `json:"cursor"`
 	Config    json.RawMessage `json:"config"`
@@ -32,6 +32,15 @@ type limits struct {
 
 func limitsOf(l mailbox.Limits) limits {
 	return limits{l.Body, l.Backlog, l.BacklogBytes, l.Asleep.Milliseconds()}
+}
+
+// forHolder is what the holder of the mailbox's key g may know of it: a key that was narrowed comes with an address that is as
+// narrow, or with none.
+func forHolder(g *address.Grant, m server.Mailbox) server.Mailbox {
+	if g.Narrowed() {
+		m.Address = g.Address()
+	}
+	return m
 }
 
 func (h *Handler) describe(m server.Mailbox, withKey bool) opened {
@@ -125,5 +134,5 @@ func (h *Handler) describeMailbox(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, http.StatusOK, "application/json", h.describe(m, false))
+	writeJSON(w, http.StatusOK, "application/json", h.describe(forHolder(&g, m), false))
 }

@@ -139,5 +139,5 @@ func (h *Handler) join(r *http.Request, rd *reading, g *address.Grant, reader se
 	if err != nil {
 		return nil, opened{}, err
 	}
-	return sub, h.describe(sub.Mailbox(), isNew), nil
+	return sub, h.describe(forHolder(g, sub.Mailbox()), isNew), nil
 }
