@@ -14,18 +14,28 @@ func (s *stream) Fire() {
 	if s.closed {
 		return
 	}
-	now := time.Now()
-	if s.expires != 0 && now.Unix() >= s.expires && s.end == nil {
-		s.end = address.ErrExpired
+	if s.expired() {
 		s.pump()
 		return
 	}
+	now := time.Now()
 	if now.Sub(s.h.start) >= s.wrote+s.h.heartbeat && !s.draining {
 		s.rest = []byte(":\n\n")
 		s.pump()
 	}
 	s.schedule(now)
 }
+
+// expired reports whether the stream's key is over, which then is why the stream ends, whatever else was.
+func (s *stream) expired() bool {
+	if isOver(s.expires) {
+		s.end = address.ErrExpired
+	}
+	return s.end == address.ErrExpired
+}
+
+// isOver reports whether that time has come, seconds since 1970; 0 never does.
+func isOver(expires int64) bool { return expires != 0 && time.Now().Unix() >= expires }
 
 // schedule sets the next heartbeat. Messages do not touch it: when it is early, it is set again.
 func (s *stream) schedule(now time.Time) {

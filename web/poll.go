@@ -25,6 +25,7 @@ type poller struct {
 	wake chan struct{}
 	end  chan error
 
+	expires  int64 // when the key ends, as of a stream
 	messages int64 // in the answer
 }
 
@@ -73,8 +74,8 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer sub.Close()
-	if expires, mortal := g.Expires(); mortal {
-		wait = min(wait, max(time.Until(expires), 0)) // what comes later is not for this key
+	if p.expires = endOf(&g); p.expires != 0 {
+		wait = min(wait, max(time.Until(time.Unix(p.expires, 0)), 0))
 	}
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + h.slow))
 	body, err := p.read(r, sub, wait)
@@ -122,8 +123,13 @@ func (p *poller) read(r *http.Request, sub *server.Subscription, wait time.Durat
 	}
 }
 
+func readNothing(func(*mailbox.Message, error) bool) (ended bool) { return false }
+
 // answer encodes what waits, and reports whether that is anything, and whether the subscription has ended.
 func (p *poller) answer(sub *server.Subscription, read func(func(*mailbox.Message, error) bool) bool) (body []byte, any, ended bool) {
+	if isOver(p.expires) {
+		read = readNothing // what waits when the key ends is not for its holder
+	}
 	last, missing := sub.Cursor(), uint64(0)
 	var messages []byte
 	p.messages = 0

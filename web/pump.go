@@ -22,7 +22,7 @@ func (s *stream) pump() {
 			return
 		}
 		c := chunks.Get().(*chunk)
-		more := s.fill(c)
+		more := !s.expired() && s.fill(c) // what waits when the key ends is not for its holder
 		done := s.writeChunk(c)
 		c.release()
 		if !done {

@@ -77,9 +77,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	if expires, ends := g.Expires(); ends {
-		s.expires = expires.Unix()
-	}
+	s.expires = endOf(&g)
 	if rd.selfIDs {
 		s.idPrefix = rd.key + "."
 	}
@@ -256,6 +254,14 @@ func goodbye(why error) []byte {
 		return byeEvent("closed", 0)
 	}
 	return byeEvent("expired", 0)
+}
+
+// endOf returns when a capability ends, in seconds since 1970; 0 for never.
+func endOf(g *address.Grant) int64 {
+	if expires, ends := g.Expires(); ends {
+		return expires.Unix()
+	}
+	return 0
 }
 
 // spread returns a random time, so that clients that were cut off together do not come back together.
