@@ -71,7 +71,12 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	}
 	limits := h.office.Limits()
 	u.endless, u.maxLine, u.depth = endless, limits.Body+lineOverhead, limits.Depth
-	if err := u.run(); err != nil && !endless {
+	err = u.run()
+	rc.SetWriteDeadline(time.Now().Add(h.slow)) // for the end of the answer, which net/http writes
+	if err != nil {
+		rc.SetReadDeadline(time.Now()) // or net/http would wait for the rest of the body
+	}
+	if err != nil && !endless {
 		panic(http.ErrAbortHandler) // for the same reason: net/http would go on with this connection
 	}
 }
