@@ -87,6 +87,21 @@ func TestStreamsPerClient(t *testing.T) {
 	})
 }
 
+// TestStreamPlaceAfterPanic: a stream whose Open hook panics gives its place back.
+func TestStreamPlaceAfterPanic(t *testing.T) {
+	opens := 0
+	s := serve(t, setup{web: Options{StreamsPerClient: 1, Open: func(*http.Request) (any, error) {
+		if opens++; opens == 1 {
+			panic("a fault of the hook")
+		}
+		return nil, nil
+	}}})
+	if _, err := s.try("GET", "/_gb/mailbox?new", ""); err == nil {
+		t.Fatal("the hook did not panic")
+	}
+	s.stream("/_gb/mailbox?new").init()
+}
+
 // TestStreamsAtOnce: of streams that begin at the same time, those above the limit open no mailbox.
 func TestStreamsAtOnce(t *testing.T) {
 	s := serve(t, setup{web: Options{StreamsPerClient: 2, ClientAddress: byHeader}})

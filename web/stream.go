@@ -71,9 +71,14 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
+	added := false
+	defer func() {
+		if !added { // also when the Open hook panicked
+			h.streams.release(s)
+		}
+	}()
 	sub, o, err := h.join(r, &rd, &g, s)
 	if err != nil {
-		h.streams.release(s)
 		h.refuse(w, err)
 		return
 	}
@@ -97,6 +102,7 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
+	added = true
 	if r.ProtoMajor == 1 {
 		if conn := hijack(w); conn != nil {
 			sock := newSocket(conn, h.sendBuffer)

@@ -64,7 +64,6 @@ func (s *streams) add(st *stream, mailbox uuid.UUID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.empty != nil {
-		s.releaseLocked(st)
 		return server.ErrShuttingDown
 	}
 	st.mailbox = mailbox
