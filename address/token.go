@@ -89,8 +89,8 @@ func (t *token) parse(text string) error {
 		}
 	}
 	var err error
-	if t.size, err = decode(t.raw[:], body); err != nil || t.size != base64url.DecodedLen(len(body)) {
-		return errEncoding // of another size: the decoder skips line ends
+	if t.size, err = decode(t.raw[:], body); err != nil || len(body) != base64url.EncodedLen(t.size) {
+		return errEncoding // longer than need be: the decoder skips line ends
 	}
 	if err := t.split(); err != nil {
 		return err

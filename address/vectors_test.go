@@ -220,6 +220,12 @@ func writeVectors(t *testing.T) {
 	bad("padded", addr+"=")
 	bad("standard alphabet", addressPrefix+"+/"+addr[6:])
 	bad("line end inside", addr[:20]+"\n"+addr[20:])
+	whole, err := attenuate(addr, []Caveat{Label("xx")}) // of 42 bytes, which leave no bits over
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad("line end between whole bytes", whole[:20]+"\n"+whole[20:])
+	bad("carriage return behind whole bytes", whole+"\r")
 	bad("space behind", addr+" ")
 	bad("bits left over", addr[:len(addr)-1]+"_")
 	bad("too long", addr+string(bytes.Repeat([]byte("A"), 512)))
