@@ -35,7 +35,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Length", strconv.Itoa(len(reply)))
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	w.Write(reply)
+	h.writeBody(w, reply)
 }
 
 func (h *Handler) callAndWait(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -90,7 +90,7 @@ func (h *Handler) poll(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	w.Write(body)
+	h.writeBody(w, body)
 	h.tally.delivered.Add(p.messages)
 }
 

@@ -181,6 +181,7 @@ func (s *stream) carry(w http.ResponseWriter, r *http.Request, first []byte) {
 	case <-resp.done:
 	}
 	resp.end()
+	resp.rc.SetWriteDeadline(time.Now().Add(s.h.slow)) // for the end of the answer, which net/http writes
 	s.leave()
 }
 

@@ -18,10 +18,35 @@ type wire interface {
 	tryWrite(b []byte) (n int, err error)
 	// blocks says that only write can write here, and tryWrite never does.
 	blocks() bool
-	// write writes all of b within a time.
+	// write writes all of b, for as long as each piece of it is taken within a time.
 	write(b []byte, within time.Duration) error
 	// close ends the connection, or the request on it.
 	close()
+}
+
+// pieceSize is how much of something long must be taken at a time: who takes a little all the time is slow, and not gone.
+const pieceSize = 16 << 10
+
+// inPieces writes b piece by piece.
+func inPieces(b []byte, write func(piece []byte) error) error {
+	for len(b) > 0 {
+		n := min(len(b), pieceSize)
+		if err := write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// writeBody writes the body of an answer.
+func (h *Handler) writeBody(w http.ResponseWriter, body []byte) {
+	rc := http.NewResponseController(w)
+	inPieces(body, func(piece []byte) error {
+		rc.SetWriteDeadline(time.Now().Add(h.slow))
+		_, err := w.Write(piece)
+		return err
+	})
 }
 
 // socket is a connection taken off net/http.
@@ -80,8 +105,11 @@ var attempts = sync.Pool{New: func() any {
 }}
 
 func (s *socket) write(b []byte, within time.Duration) error {
-	s.conn.SetWriteDeadline(time.Now().Add(within))
-	_, err := s.conn.Write(b)
+	err := inPieces(b, func(piece []byte) error {
+		s.conn.SetWriteDeadline(time.Now().Add(within))
+		_, err := s.conn.Write(piece)
+		return err
+	})
 	s.conn.SetWriteDeadline(time.Time{})
 	if err != nil {
 		s.dead.Store(true)
@@ -122,19 +150,23 @@ func (r *response) write(b []byte, within time.Duration) error {
 	if r.ended {
 		return net.ErrClosed
 	}
-	if err := r.rc.SetWriteDeadline(time.Now().Add(within)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
+	err := inPieces(b, func(piece []byte) error {
+		if err := r.rc.SetWriteDeadline(time.Now().Add(within)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		select {
+		case <-r.done: // its deadline was over already when this one was set
+			return net.ErrClosed
+		default:
+		}
+		if _, err := r.w.Write(piece); err != nil {
+			return err
+		}
+		return r.rc.Flush()
+	})
+	if err == nil {
+		r.rc.SetWriteDeadline(time.Time{})
 	}
-	select {
-	case <-r.done: // its deadline was over already when this one was set
-		return net.ErrClosed
-	default:
-	}
-	if _, err := r.w.Write(b); err != nil {
-		return err
-	}
-	err := r.rc.Flush()
-	r.rc.SetWriteDeadline(time.Time{})
 	return err
 }
 
