@@ -27,6 +27,7 @@ type fastConn struct {
 	in      []byte // read, and not yet served
 	need    int    // bytes of in for the request at its head, if that is known
 	served  bool   // a request was
+	last    bool   // its client was told that nothing more is served
 	over    bool   // the connection ends
 	foreign bool   // what is in in is net/http's
 
@@ -174,6 +175,10 @@ func (c *fastConn) serveAll() {
 		c.write(w.out, c.lane.h.turns.take(now))
 		now = time.Now() // the client may have taken its time
 	}
+	if c.last {
+		c.linger(now)
+		return
+	}
 	c.await(now, answers)
 }
 
@@ -209,6 +214,25 @@ func (c *fastConn) write(b []byte, now time.Time) {
 	if _, err := c.quick.Write(b); err != nil {
 		c.over = true
 	}
+}
+
+// lingerFor is how long a client has to take its last answers.
+const lingerFor = 500 * time.Millisecond
+
+// linger ends the connection once its client does, or has had the time for it. To close it with requests unread would be a reset,
+// and answers that were written before might not arrive.
+func (c *fastConn) linger(now time.Time) {
+	if w, ok := c.conn.(interface{ CloseWrite() error }); ok && !c.over {
+		w.CloseWrite()
+		end := now.Add(lingerFor)
+		c.conn.SetReadDeadline(end)
+		for time.Now().Before(end) {
+			if _, err := c.quick.Read(c.in[:cap(c.in)]); err != nil {
+				break
+			}
+		}
+	}
+	c.over = true
 }
 
 // mayRead gives the client d to send, from a time on; 0 for any time.
@@ -270,7 +294,7 @@ func (w *fastWork) settle(c *fastConn) {
 			w.out = append(w.out, accepted.at(now)...)
 		} else {
 			w.out = c.lane.h.appendRefusal(w.out, p.err, now)
-			c.over = c.over || toProblem(p.err).Kind == problem.ShuttingDown
+			c.last = c.last || toProblem(p.err).Kind == problem.ShuttingDown
 		}
 	}
 	w.posted = w.posted[:0]
