@@ -137,6 +137,28 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+// A page that another name led here sends nothing; that it opens no mailbox by GET is the Open hook's to see to.
+func TestOriginsOfOtherNames(t *testing.T) {
+	s := serve(t, setup{web: Options{AllowedOrigins: []string{"https://ok.example"}, Open: func(r *http.Request) (any, error) {
+		if r.Host != "gb.example" {
+			return nil, errors.New("call it gb.example")
+		}
+		return nil, nil
+	}}})
+	const evil = "evil.example:8080"
+	_, a := s.tryStream("/_gb/mailbox?new", "Host", evil) // as a browser GETs of the page's own host
+	expectProblem(t, "GET", a, 403, "open-refused")
+	expectProblem(t, "POST", s.do("POST", "/_gb/mailbox", "", "Host", evil, "Origin", "http://"+evil), 403, "origin-not-allowed")
+	for _, origin := range []string{"", "https://ok.example"} { // a backend, and a page that may
+		headers := []string{"Host", "gb.example"}
+		if origin != "" {
+			headers = append(headers, "Origin", origin)
+		}
+		o := s.stream("/_gb/mailbox?new", headers...).init()
+		expectProblem(t, "send", s.send(o.Address, "1", "Host", evil, "Origin", "http://"+evil), 403, "origin-not-allowed")
+	}
+}
+
 func TestPreflight(t *testing.T) {
 	s := serve(t, setup{})
 	for _, path := range []string{"/_gb/mailbox", "/_gb/send/x", "/_gb/send", "/_gb/ack"} {

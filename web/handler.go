@@ -31,7 +31,8 @@ type Options struct {
 
 	// AllowedOrigins lists the origins whose pages may use the server, such as "https://example.com". Empty
 	// means any, without cookies; a list also lets those pages send cookies, for Open to look at. Pages of
-	// the server's own origin always may, unless that is plain HTTP at a name with a dot: list it.
+	// the server's own origin always may, unless that is plain HTTP at a name with a dot: list it. What a page GETs
+	// of its own host names no origin, and passes: see Open, which can look at the host.
 	AllowedOrigins []string
 	// Open decides who may open a mailbox, and returns the config that this client gets; nil means the
 	// server's. Its error is told to the client: a *problem.Problem as it is, any other as 403 open-refused.
