@@ -52,8 +52,13 @@ func TestDiscovery(t *testing.T) {
 	}) {
 		t.Errorf("of what is advertised it lists %+v", got)
 	}
-	if got := discovered(t, simple(t, "--advertise=").urls[0]); got != nil {
-		t.Errorf("it lists %+v, want nothing", got)
+	for _, nowhere := range []*server{
+		simple(t, "--advertise="),
+		serve(t, 1, []string{"GENBROWSER_ADVERTISE="}, "--listen", "tcp4://127.0.0.1:0"),
+	} {
+		if got := discovered(t, nowhere.urls[0]); got != nil {
+			t.Errorf("it lists %+v, want nothing", got)
+		}
 	}
 	fails(t, run(t, "", "serve", "--advertise", "gb.example"), "--advertise")
 }

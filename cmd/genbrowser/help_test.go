@@ -80,7 +80,6 @@ func TestWrongUse(t *testing.T) {
 	}
 	fails(t, run(t, "", "serve", "--data", t.TempDir(), "--join", "127.0.0.1:1"), "--join: the nodes of a cluster have a --cluster-name")
 	dir := t.TempDir()
-	fails(t, run(t, "", "serve", "--origin", ""), "--origin: is empty")
 	for _, flag := range []string{"--cluster-cert", "--cluster-key", "--cluster-ca"} {
 		node := command(t, []string{"SECRET=" + strings.Repeat("x", 32)}, "serve", "--data", dir, "--cluster-name", "c", "--cluster-node", "n", flag, "x.pem")
 		fails(t, finish(t, node, ""), "want all of them, or none")

@@ -71,7 +71,7 @@ func run(args []string) error {
 	}
 	command, err := parser.Parse(args)
 	if err == nil {
-		err = zeros(command.Flags())
+		err = check(command)
 	}
 	if err != nil {
 		return fmt.Errorf("%w (see genbrowser --help)", err)

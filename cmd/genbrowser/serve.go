@@ -23,7 +23,7 @@ import (
 // flags are those of every server.
 type flags struct {
 	Listen    []string `help:"Where to listen: ${listeners}; default: tcp4://127.0.0.1:8080. With ?export=ping,shop/* its clients find no other names; with ?register=shop/* they may register these. May be repeated." default:"tcp4://127.0.0.1:8080" sep:"none" placeholder:"URL"`
-	Advertise []string `help:"Where discovery says that clients can connect: URLs such as https://gb.example.com, mtls://gb.example.com:8444 or unix:///run/gb.sock; one with no host, such as tls://:8443, is at the host that the client called. Default: where the server listens; empty: nowhere. May be repeated." sep:"," placeholder:"URL"`
+	Advertise []string `help:"Where discovery says that clients can connect: URLs such as https://gb.example.com, mtls://gb.example.com:8444 or unix:///run/gb.sock; one with no host, such as tls://:8443, is at the host that the client called. Default: where the server listens; empty: nowhere. May be repeated." sep:"," placeholder:"URL" empty:"nowhere"`
 	certificates
 	storage
 
@@ -129,9 +129,6 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 
 // handler is that of the protocol.
 func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(*http.Request) []web.Listener) (*web.Handler, error) {
-	if f.Origin != nil && len(f.Origin) == 0 { // of a variable that is not set, maybe: that must not let in every page
-		return nil, errors.New("--origin: is empty")
-	}
 	clientAddress, err := web.ForwardedFor(f.TrustedProxy...)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)

@@ -41,9 +41,6 @@ func (c *certificates) configs(log *slog.Logger) (tlsConfigs, error) {
 	if err != nil {
 		return tlsConfigs{}, err
 	}
-	if c.TLSClientName != nil && len(names) == 0 { // of a variable that is not set, maybe: that must not let in anybody
-		return tlsConfigs{}, errors.New("--tls-client-name: is empty")
-	}
 	if len(names) > 0 && c.TLSClientCA == "" {
 		return tlsConfigs{}, errors.New("--tls-client-name: needs --tls-client-ca, or the names could be anybody's")
 	}
