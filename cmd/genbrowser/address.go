@@ -43,12 +43,12 @@ func (c *inspect) Run() error {
 
 // attenuate takes nothing from the environment, where serve has settings of the same names.
 type attenuate struct {
-	Text     string        `arg:"" name:"address" help:"An address; - reads it from standard input."`
-	Rights   []string      `help:"Leave only these: send, call, monitor, link, exit." placeholder:"RIGHT,…" env:"-"`
-	Expires  time.Duration `help:"End it after this time, such as 24h; default: never." placeholder:"DURATION" env:"-"`
-	MaxBytes int           `help:"Allow bodies of at most so many bytes." default:"-1" zero:"none may pass" placeholder:"N" env:"-"`
-	Types    []string      `help:"Allow only messages whose \"type\" is one of these." placeholder:"TYPE,…" env:"-"`
-	Label    string        `help:"Mark it: the mailbox's owner sees the label with each message." env:"-"`
+	Text     string         `arg:"" name:"address" help:"An address; - reads it from standard input."`
+	Rights   []string       `help:"Leave only these: send, call, monitor, link, exit." placeholder:"RIGHT,…" env:"-"`
+	Expires  *time.Duration `help:"End it after this time, such as 24h; default: never." placeholder:"DURATION" env:"-"`
+	MaxBytes *int           `help:"Allow bodies of at most so many bytes." placeholder:"N" env:"-"`
+	Types    []string       `help:"Allow only messages whose \"type\" is one of these." placeholder:"TYPE,…" env:"-"`
+	Label    string         `help:"Mark it: the mailbox's owner sees the label with each message." env:"-"`
 }
 
 func (c *attenuate) Run() error {
@@ -83,11 +83,17 @@ func (c *attenuate) caveats() (caveats []address.Caveat, err error) {
 		}
 		caveats = append(caveats, address.Only(rights))
 	}
-	if c.Expires != 0 {
-		caveats = append(caveats, address.Expires(time.Now().Add(c.Expires)))
+	if c.Expires != nil {
+		if *c.Expires < time.Second {
+			return nil, fmt.Errorf("--expires: %v is too little; want 1s or more", *c.Expires)
+		}
+		caveats = append(caveats, address.Expires(time.Now().Add(*c.Expires)))
 	}
-	if c.MaxBytes >= 0 {
-		caveats = append(caveats, address.MaxBytes(c.MaxBytes))
+	if c.MaxBytes != nil {
+		if *c.MaxBytes < 0 {
+			return nil, fmt.Errorf("--max-bytes: %d is too little; want 0, with which no body may pass, or more", *c.MaxBytes)
+		}
+		caveats = append(caveats, address.MaxBytes(*c.MaxBytes))
 	}
 	if c.Types != nil {
 		caveats = append(caveats, address.Types(c.Types...))

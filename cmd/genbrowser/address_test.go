@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -70,23 +71,29 @@ func TestAttenuate(t *testing.T) {
 	s := simple(t)
 	c := s.client(t)
 	box := openBox(t, c)
+	whole := box.Address()
+	expired, err := whole.Attenuate(address.Expires(time.Now().Add(-time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	body := map[string]string{"type": "ping"}
 	for _, test := range []struct {
+		of   address.Address
 		args []string
 		want *problem.Kind // of sending body
 	}{
-		{[]string{"--rights", "send"}, nil},
-		{[]string{"--rights", "call,link"}, problem.MissingRight},
-		{[]string{"--expires", "1h"}, nil},
-		{[]string{"--expires=-1h"}, problem.CapabilityExpired},
-		{[]string{"--max-bytes", "15"}, nil},
-		{[]string{"--max-bytes", "14"}, problem.TooLarge},
-		{[]string{"--max-bytes", "0"}, problem.TooLarge},
-		{[]string{"--types", "ping,pong"}, nil},
-		{[]string{"--types", "pong"}, problem.TypeNotAllowed},
-		{[]string{"--label", "x", "--max-bytes", "15", "--types", "pong"}, problem.TypeNotAllowed},
+		{whole, []string{"--rights", "send"}, nil},
+		{whole, []string{"--rights", "call,link"}, problem.MissingRight},
+		{whole, []string{"--expires", "1h"}, nil},
+		{expired, []string{"--expires", "1h"}, problem.CapabilityExpired},
+		{whole, []string{"--max-bytes", "15"}, nil},
+		{whole, []string{"--max-bytes", "14"}, problem.TooLarge},
+		{whole, []string{"--max-bytes", "0"}, problem.TooLarge},
+		{whole, []string{"--types", "ping,pong"}, nil},
+		{whole, []string{"--types", "pong"}, problem.TypeNotAllowed},
+		{whole, []string{"--label", "x", "--max-bytes", "15", "--types", "pong"}, problem.TypeNotAllowed},
 	} {
-		narrowed, err := address.Parse(ok(t, "", append([]string{"address", "attenuate", box.Address().String()}, test.args...)...))
+		narrowed, err := address.Parse(ok(t, "", append([]string{"address", "attenuate", test.of.String()}, test.args...)...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +130,12 @@ func TestAttenuate(t *testing.T) {
 	fails(t, finish(t, ofServe, ""), "nothing to narrow")
 	fails(t, run(t, "", "address", "attenuate", text, "--rights", "sned"), `"sned"`, "send")
 	fails(t, run(t, "", "address", "attenuate", text, "--label", "a\nb"), "label")
+	for _, short := range []string{"0s", "-1h", "999ms"} {
+		fails(t, run(t, "", "address", "attenuate", text, "--label", "x", "--expires="+short), "--expires: ", "want 1s or more")
+	}
+	for _, few := range []string{"-1", "-5"} {
+		fails(t, run(t, "", "address", "attenuate", text, "--label", "x", "--max-bytes="+few), "--max-bytes: "+few, "want 0")
+	}
 	fails(t, run(t, "", "address", "attenuate", text[:20], "--label", "x"), "malformed")
 	r := run(t, box.Key().Reveal(), "address", "attenuate", "-", "--label", "x")
 	fails(t, r, "gba_")
