@@ -5,18 +5,22 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 )
 
-// check reports a flag that was given and would be taken for something else.
+// check reports a flag that was given and would be taken for something else, or for nothing.
 func check(command *kong.Context) error {
 	for _, f := range given(command) {
 		if err := zero(f); err != nil {
 			return err
 		}
 		if err := empty(f); err != nil {
+			return err
+		}
+		if err := needs(f, command.Flags()); err != nil {
 			return err
 		}
 	}
@@ -62,4 +66,22 @@ func empty(f *kong.Flag) error {
 		return fmt.Errorf("--%s: is empty, of a variable that is not set, maybe; give it a value, or leave it out", f.Name)
 	}
 	return nil
+}
+
+// needs reports a flag that has no effect without one of those in its tag needs, such as needs:"data,sync=interval": whoever
+// gave it counts on something that is not so. 0 and false are what is there without it.
+func needs(f *kong.Flag, all []*kong.Flag) error {
+	if !f.Tag.Has("needs") || f.Target.IsZero() {
+		return nil
+	}
+	wanted := strings.Split(f.Tag.Get("needs"), ",")
+	for _, other := range all {
+		for _, want := range wanted {
+			name, value, exact := strings.Cut(want, "=")
+			if name == other.Name && !other.Target.IsZero() && (!exact || value == fmt.Sprint(other.Target)) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("--%s: needs --%s", f.Name, strings.Join(wanted, " or --"))
 }

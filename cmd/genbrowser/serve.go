@@ -51,9 +51,9 @@ type flags struct {
 	OpenBurst    int           `help:"Mailboxes that a client address may open at once." default:"20000"`
 
 	SendRate         float64 `help:"Messages that a client address may send in a second; 0 for no limit." placeholder:"N"`
-	SendBurst        int     `help:"Messages that it may send at once; 0 for those of ten seconds." placeholder:"N"`
+	SendBurst        int     `help:"Messages that it may send at once; 0 for those of ten seconds." placeholder:"N" needs:"send-rate"`
 	SendBytes        float64 `help:"Bytes of bodies that it may send in a second; 0 for no limit." placeholder:"N"`
-	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds." placeholder:"N"`
+	SendBytesBurst   int     `help:"Bytes of bodies that it may send at once; 0 for those of ten seconds." placeholder:"N" needs:"send-bytes"`
 	StreamsPerClient int     `help:"Streams that a client address may have; 0 for no limit." placeholder:"N"`
 
 	HeldPerClient      int `help:"Uploads, calls and long-polls that a client address may hold open; 0 for no limit." placeholder:"N"`
