@@ -64,6 +64,10 @@ func TestNeeds(t *testing.T) {
 		{kept, "--cluster-cert=x.pem", "--cluster-name"},
 		{kept, "--cluster-key=x.pem", "--cluster-name"},
 		{kept, "--cluster-ca=x.pem", "--cluster-name"},
+		{nil, "--tls-client-name=a.example", "--tls-client-ca"},
+		{nil, "--acme-cache=" + dir, "--acme-domain"},
+		{nil, "--acme-email=a@a.example", "--acme-domain"},
+		{nil, "--acme-directory=https://ca.example", "--acme-domain"},
 		{[]string{"--send-bytes=1"}, "--send-burst=1", "--send-rate"},
 		{[]string{"--send-rate=1"}, "--send-bytes-burst=1", "--send-bytes"},
 	} {

@@ -45,6 +45,12 @@ func listenAll(specs []string, configs tlsConfigs, log *slog.Logger) ([]listener
 	return opened, nil
 }
 
+// isMutual reports whether a listener asks clients for certificates.
+func isMutual(spec string) bool {
+	u, err := url.Parse(spec)
+	return err == nil && u.Scheme == "mtls"
+}
+
 func listen(spec string, configs tlsConfigs) (listener, error) {
 	u, err := url.Parse(spec)
 	if err != nil || u.Scheme == "" {

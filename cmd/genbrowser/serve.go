@@ -107,7 +107,7 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 	if err != nil {
 		return err
 	}
-	configs, err := f.certificates.configs(log)
+	configs, err := f.certificates.configs(f.Listen, log)
 	if err != nil {
 		return err
 	}

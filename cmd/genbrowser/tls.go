@@ -16,17 +16,17 @@ import (
 
 // certificates says where tls and mtls listeners get theirs from, and whose they take.
 type certificates struct {
-	TLSCert string `help:"Certificate chain for tls and mtls listeners, in PEM. It is read again when it changes." type:"existingfile" placeholder:"FILE"`
-	TLSKey  string `help:"Its private key, in PEM." type:"existingfile" placeholder:"FILE"`
+	TLSCert string `help:"Certificate chain for tls and mtls listeners, in PEM. It is read again when it changes." type:"existingfile" placeholder:"FILE" needs:"tls-key"`
+	TLSKey  string `help:"Its private key, in PEM." type:"existingfile" placeholder:"FILE" needs:"tls-cert"`
 	TLSMin  string `help:"Oldest version of TLS that tls and mtls listeners speak: 1.2 or 1.3." enum:"1.2,1.3" default:"1.3"`
 
 	TLSClientCA   string   `help:"Authorities that the clients' certificates of mtls listeners must be of, in PEM. It is read again when it changes." type:"existingfile" placeholder:"FILE"`
-	TLSClientName []string `help:"Name that such a certificate must have: a DNS name, a URI, or *.example.com for any DNS name one label longer; default: any. May be repeated." placeholder:"NAME"`
+	TLSClientName []string `help:"Name that such a certificate must have: a DNS name, a URI, or *.example.com for any DNS name one label longer; default: any. May be repeated." placeholder:"NAME" needs:"tls-client-ca"`
 
 	ACMEDomain    []string `help:"Get certificates for this domain by ACME (RFC 8555), and renew them; this accepts the authority's terms. It calls back on port 443. May be repeated." placeholder:"DOMAIN"`
-	ACMECache     string   `help:"Directory that keeps them across restarts." placeholder:"DIR"`
-	ACMEEmail     string   `help:"Whom the authority may write to." placeholder:"EMAIL"`
-	ACMEDirectory string   `help:"The authority." default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL"`
+	ACMECache     string   `help:"Directory that keeps them across restarts." placeholder:"DIR" needs:"acme-domain"`
+	ACMEEmail     string   `help:"Whom the authority may write to." placeholder:"EMAIL" needs:"acme-domain"`
+	ACMEDirectory string   `help:"The authority." default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL" needs:"acme-domain"`
 }
 
 // tlsConfigs are for the listeners that speak TLS.
@@ -35,14 +35,15 @@ type tlsConfigs struct {
 	mtls *tls.Config // nil, too, if no client's would be taken
 }
 
-// configs returns an error if what was given can't be used; what was not given, listeners will ask for.
-func (c *certificates) configs(log *slog.Logger) (tlsConfigs, error) {
+// configs returns an error if what was given can't be used, or not by listeners at such places; what was not given, listeners
+// will ask for.
+func (c *certificates) configs(listen []string, log *slog.Logger) (tlsConfigs, error) {
 	names, err := parseClientNames(c.TLSClientName)
 	if err != nil {
 		return tlsConfigs{}, err
 	}
-	if len(names) > 0 && c.TLSClientCA == "" {
-		return tlsConfigs{}, errors.New("--tls-client-name: needs --tls-client-ca, or the names could be anybody's")
+	if c.TLSClientCA != "" && !slices.ContainsFunc(splitListeners(listen), isMutual) {
+		return tlsConfigs{}, errors.New("--tls-client-ca: needs a listener that asks clients for certificates, such as --listen mtls://:8444")
 	}
 	plain, err := c.config(log)
 	if err != nil || plain == nil || c.TLSClientCA == "" {
@@ -64,8 +65,6 @@ func (c *certificates) config(log *slog.Logger) (*tls.Config, error) {
 		return nil, errors.New("--tls-cert and --acme-domain: want one of them")
 	case c.TLSCert != "":
 		config, err = c.fromFiles(log)
-	case c.TLSKey != "":
-		return nil, errors.New("--tls-key: needs --tls-cert")
 	case len(c.ACMEDomain) > 0:
 		config, err = c.fromACME()
 	}
@@ -83,9 +82,6 @@ func (c *certificates) minVersion() uint16 {
 }
 
 func (c *certificates) fromFiles(log *slog.Logger) (*tls.Config, error) {
-	if c.TLSKey == "" {
-		return nil, errors.New("--tls-cert: needs --tls-key")
-	}
 	pair, err := reload(log, func() (*tls.Certificate, error) {
 		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 		return &cert, err

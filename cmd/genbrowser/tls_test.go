@@ -241,6 +241,10 @@ func TestMutualTLSNeedsAnAuthority(t *testing.T) {
 	for _, name := range []string{"", "*", "*.", "a.*.b", "*.*.b", ".b", "b.", "a b", "spiffe://", "a:b"} {
 		fails(t, with(append(server.flags, "--tls-client-ca", root.file, "--tls-client-name="+name)...), "--tls-client-name")
 	}
+	for _, list := range []string{"tls://127.0.0.1:0", "tls://127.0.0.1:0,unix:///mtls://:1"} {
+		elsewhere := append([]string{"serve", "--listen", list, "--tls-client-ca", root.file}, server.flags...)
+		fails(t, run(t, "", elsewhere...), "--tls-client-ca: needs a listener", "--listen mtls://")
+	}
 	fails(t, with("--tls-cert", server.cert), "--tls-cert: needs --tls-key")
 	fails(t, with("--tls-key", server.key), "--tls-key: needs --tls-cert")
 	fails(t, with(append(server.flags, "--tls-min", "1.1")...), "--tls-min")

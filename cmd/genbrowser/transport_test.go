@@ -55,7 +55,7 @@ func TestTransportsAreChosen(t *testing.T) {
 	known := &tls.Config{RootCAs: root.pool, Certificates: []tls.Certificate{certificate}}
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	socket := "unix://" + filepath.Join(t.TempDir(), "s")
-	files := append([]string{"--tls-client-ca", root.file}, secure(t, root).flags...)
+	files := secure(t, root)
 	for _, tt := range []struct {
 		listen string // the first is asked
 		o      client.Options
@@ -73,15 +73,18 @@ func TestTransportsAreChosen(t *testing.T) {
 		{"unix tls tcp", client.Options{TLS: trust}, "unix"},
 		{"tcp unix", client.Options{HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, "tcp"},
 	} {
-		var args []string
-		for _, transport := range strings.Fields(tt.listen) {
+		args, places := files.flags, strings.Fields(tt.listen)
+		for _, transport := range places {
 			at := transport + "://127.0.0.1:0"
-			if transport == "unix" {
+			switch transport {
+			case "unix":
 				at = socket
+			case "mtls":
+				args = append(args, "--tls-client-ca", root.file)
 			}
 			args = append(args, "--listen", at)
 		}
-		s := serve(t, len(args)/2, []string{"SECRET=" + secret}, append(args, files...)...)
+		s := serve(t, len(places), []string{"SECRET=" + secret}, args...)
 		if got, err := chosen(t, s.urls[0], tt.o); got != tt.want {
 			t.Errorf("of %s it chooses %q, %v, want %s", tt.listen, got, err, tt.want)
 		}
