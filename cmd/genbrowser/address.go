@@ -29,14 +29,14 @@ func (c *inspect) Run() error {
 		return err
 	}
 	if d.Kind == address.Mailbox {
-		fmt.Println("mailbox ", d.Mailbox)
+		fmt.Fprintln(stdout, "mailbox ", d.Mailbox)
 	} else {
-		fmt.Println("process ", d.Name)
+		fmt.Fprintln(stdout, "process ", d.Name)
 	}
-	fmt.Println("rights  ", d.Rights)
-	fmt.Println("signed by key", d.KeyID)
+	fmt.Fprintln(stdout, "rights  ", d.Rights)
+	fmt.Fprintln(stdout, "signed by key", d.KeyID)
 	for _, c := range d.Caveats {
-		fmt.Println("caveat  ", c)
+		fmt.Fprintln(stdout, "caveat  ", c)
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (c *attenuate) Run() error {
 	if a, err = a.Attenuate(caveats...); err != nil {
 		return err
 	}
-	fmt.Println(a)
+	fmt.Fprintln(stdout, a)
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -42,14 +41,14 @@ func (c *clusterStatus) Run(ctx context.Context) error {
 		return err
 	}
 	if c.JSON {
-		fmt.Println(string(answer))
+		fmt.Fprintln(stdout, string(answer))
 		return nil
 	}
 	var status web.ClusterStatus
 	if err := json.Unmarshal(answer, &status); err != nil {
 		return fmt.Errorf("%s answers no status: %w", c.URL, err)
 	}
-	return printCluster(os.Stdout, &status)
+	return printCluster(stdout, &status)
 }
 
 // reach returns what the URLs of a server's routes begin with, and what gets there.

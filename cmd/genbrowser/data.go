@@ -47,7 +47,7 @@ func (c *dataCheck) Run(ctx context.Context) error {
 	}
 	found := inventory{lanes: make(map[string]bool), limits: mailbox.AsTheyAre(), mailboxes: make(map[[16]byte]*mailbox.Mailbox)}
 	err = found.take(ctx, log)
-	if err := found.print(os.Stdout); err != nil {
+	if err := found.print(stdout); err != nil {
 		return errors.Join(err, log.Close())
 	}
 	if err != nil {
@@ -175,6 +175,6 @@ func (c *dataCompact) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Dir, err)
 	}
-	fmt.Printf("%d bytes before, %d after; %d mailboxes\n", did.Before.Bytes, did.After.Bytes, did.Mailboxes)
+	fmt.Fprintf(stdout, "%d bytes before, %d after; %d mailboxes\n", did.Before.Bytes, did.After.Bytes, did.Mailboxes)
 	return nil
 }

@@ -40,7 +40,7 @@ type cli struct {
 	Data        data        `cmd:"" help:"Check or compact the data directory of a server that is stopped."`
 	Healthcheck healthcheck `cmd:"" help:"Ask a server whether it is ready; exits with 0 if so. For containers."`
 
-	Version kong.VersionFlag `help:"Print the version." env:"-"`
+	Version versionFlag `help:"Print the version." env:"-"`
 }
 
 func main() {
@@ -62,7 +62,6 @@ func run(args []string) error {
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.Vars{
-			"version":   version(),
 			"listeners": "tcp4://127.0.0.1:8080, tcp6://[::1]:8080, tcp://:8080, tls://:8443, mtls://:8444 or unix:///run/gb.sock?mode=0660",
 		},
 	)
@@ -81,5 +80,8 @@ func run(args []string) error {
 	context.AfterFunc(ctx, stop)
 	defer stop()
 	command.BindTo(ctx, (*context.Context)(nil))
-	return command.Run()
+	if err := command.Run(); err != nil {
+		return err
+	}
+	return stdout.err
 }

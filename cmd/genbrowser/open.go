@@ -36,7 +36,9 @@ func (o *open) Run(ctx context.Context) error {
 		defer cancel()
 		box.Close(ctx)
 	}()
-	fmt.Println(box.Address())
+	if _, err := fmt.Fprintln(stdout, box.Address()); err != nil {
+		return err
+	}
 	for m, err := range box.Messages(ctx) {
 		var gap *client.GapError
 		switch {
@@ -47,7 +49,9 @@ func (o *open) Run(ctx context.Context) error {
 		case err != nil:
 			return err
 		default:
-			fmt.Println(string(m.Body))
+			if _, err := fmt.Fprintln(stdout, string(m.Body)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -106,6 +106,6 @@ type key struct {
 type keyNew struct{}
 
 func (keyNew) Run() error {
-	fmt.Println(address.NewSecret())
+	fmt.Fprintln(stdout, address.NewSecret())
 	return nil
 }

@@ -1,6 +1,22 @@
 package main
 
-import "runtime/debug"
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+// versionFlag prints the version instead of anything else. kong's own does not see that it could not be printed.
+type versionFlag bool
+
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if _, err := fmt.Fprintln(stdout, version()); err != nil {
+		return err
+	}
+	app.Exit(0)
+	return nil
+}
 
 // version is the module's, or the commit that the program was built from.
 func version() string {
