@@ -273,7 +273,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("Process(%q) = %v", name, err)
 		}
 	}
-	for _, name := range []string{"", "a b", "ö", "a\n", strings.Repeat("x", MaxName+1)} {
+	for _, name := range []string{"", "a b", "ö", "a\n", "..", "shop/../till", "./a", "a/.", strings.Repeat("x", MaxName+1)} {
 		if _, err := ring.Process(name); err == nil {
 			t.Errorf("Process(%q) was taken", name)
 		}

@@ -116,7 +116,7 @@ func (r *Ring) ProcessFor(name string, rights Rights) (Address, error) {
 		return Address{}, fmt.Errorf("address: rights %v: want some of %v", rights, publicRights)
 	}
 	if !ValidName(name) {
-		return Address{}, fmt.Errorf("address: process name %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -", name, MaxName)
+		return Address{}, fmt.Errorf("address: process name %q: want %s", name, NameForm)
 	}
 	var root token
 	h := hashers.Get().(*hasher)

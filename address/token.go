@@ -1,6 +1,7 @@
 package address
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ var (
 	errShort     = malformed("it is too short")
 	errVersion   = malformed("its version is unknown; want 1")
 	errKind      = malformed("the kind of its target is unknown")
-	errName      = malformed("its process name is not 1 to 128 of A-Z a-z 0-9 . _ ~ : @ / -")
+	errName      = malformed("its process name is not " + NameForm)
 	errCaveat    = malformed("a caveat is unknown or has a malformed value")
 	errCaveats   = malformed("it has more than 16 caveats")
 	errIsKey     = malformed(`its prefix says that it is a mailbox key, but it has no owner's right`)
@@ -214,7 +215,10 @@ func (t *token) text() string {
 	return string(base64url.AppendEncode(append(room[:0], prefix...), t.raw[:t.size]))
 }
 
-// ValidName reports whether name can be a process's: 1 to 128 of A-Z a-z 0-9 . _ ~ : @ / -
+// NameForm says which names [ValidName] takes. In a URL, a proxy on the way makes another route of . and ..
+const NameForm = "1 to 128 of A-Z a-z 0-9 . _ ~ : @ / -, with neither . nor .. between slashes"
+
+// ValidName reports whether name can be a process's, or be registered: it is of [NameForm].
 func ValidName(name string) bool { return validName([]byte(name)) }
 
 func validName(name []byte) bool {
@@ -223,6 +227,12 @@ func validName(name []byte) bool {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case c == '.', c == '_', c == '~', c == ':', c == '@', c == '/', c == '-':
 		default:
+			return false
+		}
+	}
+	for rest, more := name, true; more; {
+		var part []byte
+		if part, rest, more = bytes.Cut(rest, []byte("/")); string(part) == "." || string(part) == ".." {
 			return false
 		}
 	}

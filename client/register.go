@@ -23,11 +23,11 @@ type registered struct {
 // renewPatience is how long one try to register a name anew may take.
 const renewPatience = 10 * time.Second
 
-// Register gives a name to this peer, 1 to 128 of A-Z a-z 0-9 . _ ~ : @ / - that do not begin with ~ and have neither .
-// nor .. between slashes: others find [Peer.Address] by it, with [Peer.Whereis], for as long as its mailbox lives or until
-// [Peer.Unregister]. One other address at most, which must lead to this peer, is what they find instead, such as one that
-// allows less. The server's operator says who may have which name. The error is a [*problem.Problem] of kind
-// NameNotAllowed, or NameTaken if somebody else has it; registering again replaces the address.
+// Register gives a name to this peer, of [address.NameForm] and with no ~ first: others find [Peer.Address] by it, with
+// [Peer.Whereis], for as long as its mailbox lives or until [Peer.Unregister]. One other address at most, which must lead
+// to this peer, is what they find instead, such as one that allows less. The server's operator says who may have which
+// name. The error is a [*problem.Problem] of kind NameNotAllowed, or NameTaken if somebody else has it; registering again
+// replaces the address.
 //
 // Whenever the peer's stream has healed, its names are registered again, for a server that started anew has forgotten
 // them. One that the server refuses then, as when somebody else took it, is logged and given up.

@@ -5,15 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/genbrowser/genbrowser/address"
 )
 
-// Whereis returns the address of the process that the server's operator exported under a name, 1 to 128 of
-// A-Z a-z 0-9 . _ ~ : @ / - without . or .. between slashes, or that was registered under it, as by [Peer.Register]. If
-// there is none, the error is a [*problem.Problem] of kind NotExported.
+// Whereis returns the address of the process that the server's operator exported under a name, or that was
+// registered under it, as by [Peer.Register]. A name is [address.NameForm]. If there is none, the error is a [*problem.Problem] of kind NotExported.
 func (c *Client) Whereis(ctx context.Context, name string) (address.Address, error) {
 	if err := checkName("whereis", name); err != nil {
 		return address.Address{}, err
@@ -32,11 +29,10 @@ func (c *Client) Whereis(ctx context.Context, name string) (address.Address, err
 	return found.Address, nil
 }
 
-// checkName refuses what can be no name in a URL: of . and .. a proxy on the way makes another route.
+// checkName refuses what is no name, which could be the way to another route.
 func checkName(doing, name string) error {
-	isDots := func(segment string) bool { return segment == "." || segment == ".." }
-	if !address.ValidName(name) || slices.ContainsFunc(strings.Split(name, "/"), isDots) {
-		return fmt.Errorf("client: %s %q: want 1 to %d of A-Z a-z 0-9 . _ ~ : @ / -, with neither . nor .. between slashes", doing, name, address.MaxName)
+	if !address.ValidName(name) {
+		return fmt.Errorf("client: %s %q: want %s", doing, name, address.NameForm)
 	}
 	return nil
 }

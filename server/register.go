@@ -12,9 +12,9 @@ type claim struct {
 	over chan struct{} // closed when that is decided
 }
 
-// Register gives a name, 1 to 128 of A-Z a-z 0-9 . _ ~ : @ / - that do not begin with ~, to any address of a mailbox or
-// process, wherever that is: [Server.Whereis] on every node hands out that very address, so that whoever registers
-// decides what it may do. The others know within moments.
+// Register gives a name, of [address.NameForm] and with no ~ first, to any address of a mailbox or process, wherever that
+// is: [Server.Whereis] on every node hands out that very address, so that whoever registers decides what it may do. The
+// others know within moments.
 //
 // A name has one meaning in the whole cluster. If it is registered or exported, or that of a process that runs, for
 // anything but the same mailbox or process, the error is [ErrNameTaken]; else a later address takes the place of the

@@ -78,7 +78,7 @@ func (h *Handler) nameOf(r *http.Request) (name string, owner *address.Grant, er
 	}
 	name = mux.Vars(r)["name"]
 	if !address.ValidName(name) || strings.HasPrefix(name, "~") {
-		return "", nil, malformed("name: want 1 to 128 of A-Z a-z 0-9 . _ ~ : @ / -, and no ~ first")
+		return "", nil, malformed("name: want " + address.NameForm + ", and no ~ first")
 	}
 	return name, owner, nil
 }
