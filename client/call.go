@@ -64,7 +64,14 @@ func (p *Peer) limited(ctx context.Context) (context.Context, context.CancelFunc
 
 // replyAddress makes an address with these rights that lets through what answers ref and nothing else.
 func (p *Peer) replyAddress(ref string, rights address.Rights) (address.Address, error) {
-	a, err := p.box.Address().Attenuate(address.Only(rights), address.Reply(ref))
+	return narrowed(p.box.Address(), address.Only(rights), address.Reply(ref))
+}
+
+func narrowed(a address.Address, caveats ...address.Caveat) (address.Address, error) {
+	if a == (address.Address{}) {
+		return a, errors.New("client: reply address: the peer has no address, since its key was narrowed to none of an address's rights")
+	}
+	a, err := a.Attenuate(caveats...)
 	if err != nil {
 		return a, fmt.Errorf("client: reply address: %w", err)
 	}
@@ -77,9 +84,9 @@ func (p *Peer) callReply(ref string, expires time.Time) (address.Address, error)
 	base := p.callBase
 	p.mu.Unlock()
 	if at := p.box.Address(); base.of != at || base.expires != expires.Unix() {
-		shared, err := at.Attenuate(address.Only(address.Send), address.Expires(expires))
+		shared, err := narrowed(at, address.Only(address.Send), address.Expires(expires))
 		if err != nil {
-			return shared, fmt.Errorf("client: reply address: %w", err)
+			return shared, err
 		}
 		base = callBase{at, expires.Unix(), shared}
 		p.mu.Lock()

@@ -106,7 +106,7 @@ func (c *Client) open(ctx context.Context, resume State) (*Mailbox, error) {
 // lives, reading it tells.
 func (c *Client) Resume(key address.Key, cursor string) *Mailbox {
 	m := &Mailbox{client: c, key: key, cursor: cursor, unacked: unacked{resumed: cursor != ""}}
-	m.address, _ = key.Address() // of a key that can't be narrowed any more, the server tells
+	m.address, _ = key.Address() // of a key that can't be narrowed any more there is none
 	return m
 }
 
@@ -124,7 +124,8 @@ func (m *Mailbox) isKnown() bool {
 	return m.limits != (limits{})
 }
 
-// Address is what others send to.
+// Address is what others send to. It may do no more than the mailbox's key, and ends with it; it is zero if the key was
+// narrowed to none of an address's rights.
 func (m *Mailbox) Address() address.Address {
 	m.mu.Lock()
 	defer m.mu.Unlock()

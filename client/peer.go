@@ -190,7 +190,7 @@ func (p *Peer) start() {
 	p.running.Go(func() { p.end(p.up.run(p.life)) })
 }
 
-// Address is what others reach this program by, for as long as the peer lives.
+// Address is what others reach this program by, for as long as the peer lives. It is as [Mailbox.Address] says.
 func (p *Peer) Address() address.Address { return p.box.Address() }
 
 // Key makes addresses that may do more than [Peer.Address], such as end the peer: see [address.Key.AddressFor]. It is

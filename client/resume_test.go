@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -353,4 +354,36 @@ func TestLeave(t *testing.T) {
 	if _, err := r.Leave(limit(t)); !errors.Is(err, problem.Closed) {
 		t.Errorf("Leave after Close = %v", err)
 	}
+}
+
+// TestPeerOfNarrowedKey: a peer whose key was narrowed has an address that is as narrow, or none, and then asks nothing that
+// would be answered.
+func TestPeerOfNarrowedKey(t *testing.T) {
+	s := start(t, siteOptions{})
+	other, owner := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
+	serve(t, other, client.CallFunc(func(context.Context, client.Message) (any, error) { return "yes", nil }))
+	narrow := func(r address.Rights) *client.Peer {
+		key, err := owner.Key().Attenuate(address.Only(address.Read | address.Ack | r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resume(t, s, client.State{Key: key}, client.DialOptions{})
+	}
+
+	reader := narrow(0)
+	_, monitor := reader.Monitor(limit(t), other.Address())
+	for asked, err := range map[string]error{"call": reader.Call(limit(t), other.Address(), 1, nil), "monitor": monitor} {
+		if err == nil || !strings.Contains(err.Error(), "the peer has no address, since its key was narrowed") {
+			t.Errorf("%s: %v", asked, err)
+		}
+	}
+	if a := reader.Address(); a != (address.Address{}) {
+		t.Errorf("a key that reads has the address %v", a)
+	}
+	mustSend(t, other, owner.Address(), 1)
+	wantReceived(t, reader, "1")
+
+	sender := narrow(address.Send)
+	wantError(t, sender.Call(limit(t), other.Address(), 1, nil), nil)
+	wantError(t, other.Call(limit(t), sender.Address(), 1, nil), problem.MissingRight)
 }
