@@ -19,7 +19,7 @@ func TestHelp(t *testing.T) {
 		"serve":             {"--listen", "tcp4://", "?export=", "unix://", "--tls-cert", "--config", "--body", "--backlog", "--overflow", "--heartbeat", "--origin", "--operators", "--log-format", "--shutdown-grace"},
 		"playground":        {"--listen", "--log-level"},
 		"open":              {"<url>"},
-		"send":              {"<url>", "<to>", "<body>", "standard input"},
+		"send":              {"<url>", "<to>", "<body>", "standard input", "--timeout"},
 		"key":               {"new"},
 		"key new":           {"SECRET"},
 		"address":           {"inspect", "attenuate"},

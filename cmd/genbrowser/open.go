@@ -58,13 +58,17 @@ func (o *open) Run(ctx context.Context) error {
 }
 
 type send struct {
-	URL  string  `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock; its prefix must be /_gb."`
-	To   string  `arg:"" help:"The address."`
-	Body *string `arg:"" optional:"" help:"The message: any JSON value. Without it, each line of standard input is one."`
+	URL     string        `arg:"" help:"The server, such as http://localhost:8080 or unix:///run/gb.sock; its prefix must be /_gb."`
+	To      string        `arg:"" help:"The address."`
+	Body    *string       `arg:"" optional:"" help:"The message: any JSON value. Without it, each line of standard input is one."`
+	Timeout time.Duration `help:"How long the server may take to answer. Standard input may take as long as it likes." default:"30s" env:"-"`
 }
 
-// Run sends one message, or one for each line of standard input over one request.
+// Run sends one message, or one for each line of standard input.
 func (s *send) Run(ctx context.Context) error {
+	if s.Timeout < 0 {
+		return fmt.Errorf("--timeout: %v is too little; want more than 0", s.Timeout)
+	}
 	c, err := client.New(s.URL, client.Options{})
 	if err != nil {
 		return err
@@ -73,21 +77,41 @@ func (s *send) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Body != nil {
-		body, err := jsonValue(*s.Body)
-		if err != nil {
-			return err
-		}
-		return c.Send(ctx, to, body)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	server := &patience{limit: s.Timeout, end: cancel}
+	if s.Body == nil {
+		return sendLines(ctx, c, to, server)
 	}
+	body, err := jsonValue(*s.Body)
+	if err != nil {
+		return err
+	}
+	server.ask()
+	return orLate(ctx, c.Send(ctx, to, body))
+}
+
+// orLate returns why ctx ended instead of what that did to a request, if it was for the server's being late.
+func orLate(ctx context.Context, err error) error {
+	if late, ok := context.Cause(ctx).(lateError); ok && err != nil {
+		return late
+	}
+	return err
+}
+
+// sendLines sends a message for each line of standard input, over one request.
+func sendLines(ctx context.Context, c *client.Client, to address.Address, server *patience) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	in := &input{lines: make(chan string)}
 	go in.read(os.Stdin)
 	var failed error
-	for i, err := range c.SendMany(ctx, in.messages(ctx, to)) {
+	for i, err := range c.SendMany(ctx, in.messages(ctx, to, server)) {
 		if errors.Is(err, client.ErrUnanswered) {
+			err = orLate(ctx, err)
 			cancel() // nobody takes what standard input may still bring
+		} else {
+			server.answered()
 		}
 		if err != nil {
 			failed = errors.New("not every message was sent")
@@ -122,8 +146,8 @@ func (in *input) read(r io.Reader) {
 	}
 }
 
-// messages yields the lines up to the first that is no JSON, or until ctx ends.
-func (in *input) messages(ctx context.Context, to address.Address) iter.Seq[client.Outgoing] {
+// messages yields the lines up to the first that is no JSON, or until ctx ends, and has the server asked for each one's answer.
+func (in *input) messages(ctx context.Context, to address.Address, server *patience) iter.Seq[client.Outgoing] {
 	return func(yield func(client.Outgoing) bool) {
 		for {
 			select {
@@ -139,6 +163,7 @@ func (in *input) messages(ctx context.Context, to address.Address) iter.Seq[clie
 					in.failed = err
 					return
 				}
+				server.ask()
 				if !yield(client.Outgoing{To: to, Body: body}) {
 					return
 				}

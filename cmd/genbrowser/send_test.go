@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -78,6 +79,44 @@ func TestSendAnswersWhileStandardInputStaysOpen(t *testing.T) {
 	sender.ended(1)
 	if log := sender.text(); !strings.Contains(log, "no answer") {
 		t.Errorf("it complains %q", log)
+	}
+}
+
+func TestSendTimesOut(t *testing.T) {
+	silent, err := net.Listen("tcp4", "127.0.0.1:0") // takes connections, and nothing more
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s := simple(t)
+	box := openBox(t, s.client(t))
+	to := box.Address().String()
+	late := func(stdin string, args ...string) {
+		t.Helper()
+		fails(t, run(t, stdin, append([]string{"send", "--timeout=2s", "http://" + silent.Addr().String(), to}, args...)...), "no answer for 2s", "--timeout")
+	}
+
+	patient := command(t, nil, "send", "--timeout=2s", s.urls[0], to)
+	stdin, err := patient.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender := launch(t, patient)
+	io.WriteString(stdin, "1\n")
+	for _, err := range box.Messages(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	late("", "1")
+	late("1\n2\n")
+	io.WriteString(stdin, "2\n") // after more than the timeout, in which the server owed nothing
+	stdin.Close()
+	sender.ended(0)
+
+	for _, short := range []string{"0s", "-1s"} {
+		fails(t, run(t, "", "send", "--timeout="+short, s.urls[0], to, "1"), "--timeout: ", "is too little")
 	}
 }
 
