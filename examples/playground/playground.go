@@ -6,6 +6,7 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
+	"strings"
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/server"
@@ -47,10 +48,10 @@ func New(office *server.Server, gb http.Handler) (http.Handler, error) {
 	}), nil
 }
 
-// name is the file that a path stands for.
+// name is the file that a path stands for. Not every request has a path that begins with /: CONNECT has none.
 func name(path string) string {
 	if path == "/" {
 		return "index.html"
 	}
-	return path[1:]
+	return strings.TrimPrefix(path, "/")
 }
