@@ -129,6 +129,9 @@ func (f *flags) run(ctx context.Context, mount func(*server.Server, http.Handler
 
 // handler is that of the protocol.
 func (f *flags) handler(office *server.Server, log *slog.Logger, listeners func(*http.Request) []web.Listener) (*web.Handler, error) {
+	if err := checkOrigins(f.Origin); err != nil {
+		return nil, err
+	}
 	clientAddress, err := web.ForwardedFor(f.TrustedProxy...)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
