@@ -10,8 +10,11 @@ import (
 // checkOrigins reports one that no browser sends: pages are let in by comparing texts, and it would let in none.
 func checkOrigins(origins []string) error {
 	for _, given := range origins {
-		if given == "null" || given == "*" { // that of a page in a sandbox; no page's, so that only the server's own are let in
+		switch given {
+		case "null": // that of a page in a sandbox
 			continue
+		case "*":
+			return fmt.Errorf("--origin %q: leave it out for pages of any origin", given)
 		}
 		want := asSent(given)
 		if want == "" {

@@ -9,7 +9,7 @@ import (
 func TestOrigins(t *testing.T) {
 	flags := []string{"--listen", "tcp4://127.0.0.1:0"}
 	sent := []string{"https://example.com", "http://example.com:8080", "https://xn--bcher-kva.example", "http://127.0.0.1", "http://[::1]:443", "capacitor://localhost", "null"}
-	for _, origin := range append(sent, "*") {
+	for _, origin := range sent {
 		flags = append(flags, "--origin", origin)
 	}
 	s := serve(t, 1, nil, flags...)
@@ -55,4 +55,5 @@ func TestOrigins(t *testing.T) {
 		}
 		fails(t, run(t, "", "serve", "--listen", "none://", "--origin", "https://ok.example", "--origin", wrong), "--origin \""+wrong+`": want `+want)
 	}
+	fails(t, run(t, "", "serve", "--listen", "none://", "--origin", "*"), "leave it out for pages of any origin")
 }
