@@ -86,7 +86,9 @@ var remoteErrors = []error{
 	nil, errElsewhere, ErrUnavailable, ErrExpired, ErrClosed, ErrGone, ErrTakenOver, ErrFull, ErrRefused, ErrOverloaded,
 	ErrShuttingDown, ErrMoved, mailbox.ErrFull, mailbox.ErrUnknownCursor, mailbox.ErrCursorAhead, ErrEnvelope,
 	address.ErrInvalid, ErrExited, ErrReplied, address.ErrReply, mailbox.ErrWatched, ErrDisconnected,
-	ErrNotConnected, ErrNameTaken, mailbox.ErrTooLarge,
+	ErrNotConnected, ErrNameTaken, mailbox.ErrTooLarge, address.ErrExpired, address.ErrRight, address.ErrUnsupported,
+	address.ErrType, address.ErrTooLarge, address.ErrMalformed, ErrName, ErrTTL, ErrCallFailed, ErrCallTimeout, ErrNotAMailbox,
+	ErrTooManyMailboxes, mailbox.ErrEmptyBody, mailbox.ErrUTF8, mailbox.ErrMalformedJSON, mailbox.ErrMalformedCursor,
 }
 
 // remoteError is an error of another node.
