@@ -6,13 +6,16 @@ import (
 	"time"
 )
 
-// beat is what a node tells all others several times a second.
+// beat is what a node tells all others several times a second. The names of all its processes, and of those that it exports,
+// it tells now and then, with as many beats as they need.
 type beat struct {
 	Name      string            `json:"name"`
 	Clock     time.Time         `json:"clock"`
 	Shards    []ownedShard      `json:"shards,omitempty"`
-	Sent      map[string]uint64 `json:"sent,omitempty"` // packets, by node
-	Full      bool              `json:"full,omitempty"` // Processes and Exported are meant
+	Sent      map[string]uint64 `json:"sent,omitempty"`    // packets, by node
+	Telling   uint64            `json:"telling,omitempty"` // how often all names were told, with those that this beat has
+	Piece     int               `json:"piece,omitempty"`   // how many beats had some of them before
+	Full      bool              `json:"full,omitempty"`    // it has the last of them
 	Processes []string          `json:"processes,omitempty"`
 	Exported  []string          `json:"exported,omitempty"`
 	Warm      []uint8           `json:"warm,omitempty"`    // shards that it does not own, and knows what is in them
@@ -32,7 +35,7 @@ func (c *cluster) keepBeating() {
 	told := uint64(0) // of the names of processes: how often they had changed
 	for n := 0; ; n++ {
 		names := c.server.named.Load()
-		c.sendBeat(n%fullBeat == 0 || names != told || c.newcomer.Swap(false), false)
+		c.sendBeat(n%fullBeat == 0 || names != told || c.tellAll.Swap(false), false)
 		told = names
 		select {
 		case <-ticker.C:
@@ -59,20 +62,66 @@ func (c *cluster) keepWatch() {
 	}
 }
 
+// sendBeat tells the others of this node: everything, if it is full.
 func (c *cluster) sendBeat(full, leaving bool) {
+	c.beating.Lock()
+	defer c.beating.Unlock()
+	beats := []beat{{}}
+	if full {
+		beats = c.tellingNames()
+	}
+	var err error
+	for i := range beats {
+		if err = c.broadcast(&beats[i], leaving); err != nil {
+			break
+		}
+	}
+	if err != nil && !c.unheard {
+		c.log.Warn("the other nodes can't be told that this one lives; that is tried again", "error", err)
+	}
+	c.unheard = err != nil
+	if full && c.unheard {
+		c.tellAll.Store(true)
+	}
+}
+
+// tellingNames returns beats that tell all names together, each as many as it has room for.
+func (c *cluster) tellingNames() []beat {
+	c.tellings++
+	all := []beat{{Telling: c.tellings}}
+	room := c.packetSize / 2 // the other half is for the rest of a beat
+	left := room
+	next := func(name string) *beat {
+		size := len(name) + len(`"",`)
+		if left < size {
+			all = append(all, beat{Telling: c.tellings, Piece: len(all)})
+			left = room
+		}
+		left -= size
+		return &all[len(all)-1]
+	}
+	for _, name := range append(c.server.processes.names(), c.server.callers.name) {
+		b := next(name)
+		b.Processes = append(b.Processes, name)
+	}
+	for _, name := range c.server.exports.all() {
+		b := next(name)
+		b.Exported = append(b.Exported, name)
+	}
+	all[len(all)-1].Full = true
+	return all
+}
+
+// broadcast sends a beat that says what is so now.
+func (c *cluster) broadcast(b *beat, leaving bool) error {
 	s := c.server
 	j := c.member.current()
 	sure := j.sure()
-	b := beat{
-		Name: c.name, Clock: s.clock.now(), Full: full, Leaving: leaving, Sent: make(map[string]uint64),
-		Mailboxes: s.mailboxes.Load(), Bytes: s.bytes.Load(), Snapshot: s.counters.log.snapshotSize.Load(), Stalled: !sure || j.stalled.Load(), Doubt: c.member.inDoubt(),
-	}
-	if full {
-		b.Processes = append(s.processes.names(), s.callers.name)
-		b.Exported = s.exports.all()
-	}
+	b.Name, b.Clock, b.Leaving, b.Sent = c.name, s.clock.now(), leaving, make(map[string]uint64)
+	b.Mailboxes, b.Bytes, b.Snapshot = s.mailboxes.Load(), s.bytes.Load(), s.counters.log.snapshotSize.Load()
+	b.Stalled, b.Doubt = !sure || j.stalled.Load(), c.member.inDoubt()
 	if !leaving && sure { // or others may have them
-		b.Shards = c.server.ownedShards()
+		b.Shards = s.ownedShards()
 	}
 	c.wire.Lock()
 	defer c.wire.Unlock()
@@ -88,9 +137,7 @@ func (c *cluster) sendBeat(full, leaving bool) {
 	if err != nil {
 		panic(err) // our own type
 	}
-	if err := c.mesh.Broadcast(append([]byte{isBeat}, text...)); err != nil {
-		c.log.Debug("beat lost", "error", err)
-	}
+	return c.mesh.Broadcast(append([]byte{isBeat}, text...))
 }
 
 func (c *cluster) takeBeat(from string, text []byte) {
@@ -116,7 +163,7 @@ func (c *cluster) takeBeat(from string, text []byte) {
 	}
 	first, moved := c.noteBeat(n, b)
 	if first {
-		c.newcomer.Store(true)
+		c.tellAll.Store(true)
 		n.tellWatches()
 		n.tellNames()
 	}
@@ -129,18 +176,45 @@ func (c *cluster) takeBeat(from string, text []byte) {
 func (c *cluster) noteBeat(n *node, b beat) (first, moved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !b.Full {
-		b.Processes, b.Exported = n.beat.Processes, n.beat.Exported
-	}
-	n.toldNames = n.toldNames || b.Full
+	renamed := n.noteNames(&b)
 	first = n.beat.Clock.IsZero()
 	moved = !slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since })
-	same := !moved && b.Yields == n.beat.Yields && slices.Equal(b.Warm, n.beat.Warm) && slices.Equal(b.Processes, n.beat.Processes) && slices.Equal(b.Exported, n.beat.Exported)
+	same := !moved && !renamed && b.Yields == n.beat.Yields && slices.Equal(b.Warm, n.beat.Warm)
 	n.beat, n.heard = b, time.Now()
 	if !same {
 		c.reroute()
 	}
 	return first, moved
+}
+
+// nodeNames are those of a node's processes, and those that it exports; while they are being told, the first of them.
+type nodeNames struct {
+	telling             uint64
+	beats               int // that told them
+	processes, exported []string
+}
+
+// noteNames takes the names that a beat has, and reports whether all of them are known now, and others than before; the
+// cluster's mu is held. Where one of the beats got lost, what was known stays until they are told again.
+func (n *node) noteNames(b *beat) (changed bool) {
+	processes, exported := b.Processes, b.Exported
+	b.Processes, b.Exported = nil, nil
+	if b.Piece == 0 {
+		n.telling = nodeNames{telling: b.Telling}
+	}
+	all := &n.telling
+	if b.Telling != all.telling || b.Piece != all.beats {
+		return false
+	}
+	all.beats++
+	all.processes = append(all.processes, processes...)
+	all.exported = append(all.exported, exported...)
+	if !b.Full {
+		return false
+	}
+	changed = !slices.Equal(all.processes, n.names.processes) || !slices.Equal(all.exported, n.names.exported)
+	n.names, n.telling, n.toldNames = *all, nodeNames{}, true
+	return changed
 }
 
 // dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.

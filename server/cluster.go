@@ -41,9 +41,13 @@ type cluster struct {
 	stir       chan struct{} // something changed that govern should look at
 	outgoing   chan struct{} // there is something to send
 
-	routes   atomic.Pointer[routes]
-	newcomer atomic.Bool // a node was heard for the first time: it is to be told everything, with the next beat
-	wire     sync.Mutex  // held while something is sent, so that numbers are in order
+	routes  atomic.Pointer[routes]
+	tellAll atomic.Bool // some node does not know everything that this one tells with full beats: the next one is to be full
+	wire    sync.Mutex  // held while something is sent, so that numbers are in order
+
+	beating  sync.Mutex // held while what is so is told, so that nothing older comes after it
+	tellings uint64     // of names, so far; guarded by beating
+	unheard  bool       // the newest beat could not be sent; guarded by beating
 
 	mu      sync.Mutex
 	self    string // this node's id, its lane

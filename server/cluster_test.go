@@ -199,7 +199,10 @@ func (l *deafLog) Append(ctx context.Context, entry []byte) (uint64, error) {
 type lossyMesh struct {
 	Mesh
 	lose atomic.Pointer[func(to string, data []byte) bool] // of what is sent
+	mute atomic.Pointer[error]                             // why nothing can be broadcast
 	deaf atomic.Pointer[func(from string, data []byte) bool]
+
+	refused atomic.Int64 // broadcasts
 }
 
 func (m *lossyMesh) Join(node string, receive func(from string, data []byte)) error {
@@ -218,6 +221,10 @@ func (m *lossyMesh) Send(to string, data []byte) error {
 }
 
 func (m *lossyMesh) Broadcast(data []byte) error {
+	if mute := m.mute.Load(); mute != nil {
+		m.refused.Add(1)
+		return *mute
+	}
 	if lose := m.lose.Load(); lose != nil && (*lose)("", data) {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 
 // What nodes send each other: a beat, to all; or a packet, to one.
 //
-//	beat      isBeat JSON
+//	beat      isBeat JSON               shorter than what the Mesh can carry, whatever it tells
 //	packet    isPacket number frame*
 //
 // Frames, with numbers as varints and byte strings after their length; a call is the number of its answer:

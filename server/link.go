@@ -40,7 +40,9 @@ type node struct {
 	beat      beat
 	heard     time.Time // when its newest beat came, or else its first packet
 	known     time.Time // when it was first heard
-	toldNames bool      // a full beat came
+	names     nodeNames // all of them, as the newest full beats said
+	telling   nodeNames // those that came so far of the ones that are being told
+	toldNames bool      // all were told at least once
 }
 
 // maxWaiting is how many bytes may wait for the way to one node. What is more gets lost, as a packet does, which both

@@ -22,10 +22,10 @@ func (c *cluster) reroute() {
 				r.shards[o.Shard], since[o.Shard] = n, o.Since
 			}
 		}
-		for _, name := range n.beat.Processes {
+		for _, name := range n.names.processes {
 			r.processes[name] = append(r.processes[name], n)
 		}
-		for _, name := range n.beat.Exported {
+		for _, name := range n.names.exported {
 			r.exported[name] = true
 		}
 	}
