@@ -154,7 +154,7 @@ func (c *cluster) takeBeat(from string, text []byte) {
 		c.drop(n)
 		return
 	}
-	if sent := b.Sent[c.self]; sent > n.received {
+	if sent := b.Sent[c.self]; sent != n.received { // fewer if it gave this node up, and with it what was between them
 		n.countLost(sent)
 		n.lost(sent)
 	}
@@ -215,18 +215,4 @@ func (n *node) noteNames(b *beat) (changed bool) {
 	changed = !slices.Equal(all.processes, n.names.processes) || !slices.Equal(all.exported, n.names.exported)
 	n.names, n.telling, n.toldNames = *all, nodeNames{}, true
 	return changed
-}
-
-// dropSilent gives up the nodes that were not heard for a while, and what they were asked too long ago.
-func (c *cluster) dropSilent() {
-	for _, n := range c.others() {
-		n.endUnanswered()
-		c.mu.Lock()
-		silent, name := time.Since(n.heard), n.beat.Name
-		c.mu.Unlock()
-		if silent > silence {
-			c.log.Warn("a node is silent", "node", n.id, "name", name, "for", silent)
-			c.drop(n)
-		}
-	}
 }

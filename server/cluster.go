@@ -52,6 +52,7 @@ type cluster struct {
 	mu      sync.Mutex
 	self    string // this node's id, its lane
 	nodes   map[string]*node
+	silent  map[string]silentNode
 	changed chan struct{} // closed when routes do
 	left    bool
 	yields  bool    // this node is about to leave, and wants no shards
@@ -86,7 +87,7 @@ func (s *Server) joinCluster(mesh Mesh, name string) error {
 // join begins anew, as a node that nobody knows and that owns nothing.
 func (c *cluster) join() error {
 	c.mu.Lock()
-	c.nodes = make(map[string]*node)
+	c.nodes, c.silent = make(map[string]*node), make(map[string]silentNode)
 	c.self = c.member.log.Lane()
 	c.warm = nil
 	c.mu.Unlock()
@@ -146,6 +147,11 @@ func (c *cluster) node(id string) *node {
 		n.heard = time.Now()
 		n.known = n.heard
 		c.nodes[id] = n
+		if before, silent := c.silent[id]; silent {
+			n.names = before.names // until it has told them
+			delete(c.silent, id)
+			c.reroute()
+		}
 	}
 	return n
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
@@ -25,7 +26,10 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 		return Posted{}, err
 	}
 	others := s.cluster.haveProcess(name)
-	if len(others) == 0 {
+	switch {
+	case len(others) == 0 && errors.Is(err, ErrGone) && s.cluster.mayHave(name):
+		return Posted{}, fmt.Errorf("%w: the node of process %q is silent", ErrUnavailable, name)
+	case len(others) == 0:
 		return Posted{}, err
 	}
 	return Posted{call: toOne(others, rand.IntN(len(others)), len(others), senderIn(ctx), name, msg, once)}, nil

@@ -205,6 +205,7 @@ func (n *node) frames(r *pack.Reader) {
 			n.cut()
 			n.tellWatches() // one may have been in what got lost
 			n.tellNames()
+			n.cluster.tellAll.Store(true) // it may have given this node up
 		default:
 			r.Fail()
 		}

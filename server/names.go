@@ -162,9 +162,9 @@ func (s *Server) holds(r *registration) bool {
 	return !r.over() && (r.target.process == "" || s.anyHas(r.target.process))
 }
 
-// anyHas reports whether this node or another has a process of that name.
+// anyHas reports whether this node has a process of that name, or another may.
 func (s *Server) anyHas(process string) bool {
-	return s.processes.knows(process) || len(s.cluster.haveProcess(process)) > 0
+	return s.processes.knows(process) || s.cluster.mayHave(process)
 }
 
 // isProcess reports whether a name is that of a process, or exported, anywhere.

@@ -8,13 +8,14 @@ import (
 type routes struct {
 	shards    [shardCount]*node
 	processes map[string][]*node
+	silent    map[string]bool // processes of nodes that are silent, and may be back
 	exported  map[string]bool
 }
 
 // reroute makes routes of what the nodes told; mu is held. Of two that say that they own a shard, the one is right
 // that claimed it later.
 func (c *cluster) reroute() {
-	r := &routes{processes: make(map[string][]*node), exported: make(map[string]bool)}
+	r := &routes{processes: make(map[string][]*node), silent: make(map[string]bool), exported: make(map[string]bool)}
 	var since [shardCount]uint64
 	for _, n := range c.nodes {
 		for _, o := range n.beat.Shards {
@@ -26,6 +27,14 @@ func (c *cluster) reroute() {
 			r.processes[name] = append(r.processes[name], n)
 		}
 		for _, name := range n.names.exported {
+			r.exported[name] = true
+		}
+	}
+	for _, gone := range c.silent {
+		for _, name := range gone.names.processes {
+			r.silent[name] = true
+		}
+		for _, name := range gone.names.exported {
 			r.exported[name] = true
 		}
 	}

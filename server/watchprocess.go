@@ -36,8 +36,8 @@ func (s *Server) requestOfProcess(name string, msg *mailbox.Message) (*call, err
 	}
 	remove := msg.Meta.Kind == mailbox.KindDemonitor || msg.Meta.Kind == mailbox.KindUnlink
 	if !remove && !s.processes.knows(name) {
-		if len(s.cluster.haveProcess(name)) > 0 {
-			return nil, fmt.Errorf("%w: process %q", ErrGone, name) // another node has it
+		if s.cluster.mayHave(name) {
+			return nil, fmt.Errorf("%w: process %q", ErrGone, name) // another node may have it
 		}
 		return nil, s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&w, Down{Reason: "gone"})}})
 	}
