@@ -31,6 +31,7 @@ type node struct {
 	edges   map[uint64]*edge            // subscriptions of its to our mailboxes
 	work    chan func()                 // what it sent for processes
 	sharing chan struct{}               // one for each watch of its that the other nodes do not know yet
+	retell  chan struct{}               // has one if it is to be told who watches processes here
 	ended   chan struct{}
 
 	sent     uint64 // packets; guarded by cluster.wire
@@ -100,8 +101,10 @@ func newNode(c *cluster, id string) *node {
 		id: id, cluster: c, calls: make(map[uint64]*call), posts: make(map[uint64]*posts), ended: make(chan struct{}),
 		far: make(map[uint64]*farSubscription), edges: make(map[uint64]*edge),
 		work: make(chan func(), maxForProcesses), sharing: make(chan struct{}, maxForProcesses),
+		retell: make(chan struct{}, 1),
 	}
 	c.background.Go(n.workOff)
+	c.background.Go(n.keepTellingWatches)
 	return n
 }
 

@@ -112,7 +112,7 @@ func (c *cluster) shareWatch(w farWatch, remove bool) *call {
 	}
 	var all []*call
 	for _, n := range c.others() {
-		all = append(all, n.ask(isProcessWatch, func(b []byte) []byte { return w.appendTo(b, remove) }))
+		all = append(all, n.shareWatch(w, remove))
 	}
 	if all == nil {
 		return nil
@@ -122,6 +122,10 @@ func (c *cluster) shareWatch(w farWatch, remove bool) *call {
 
 func (n *node) tellWatch(w farWatch, remove bool) {
 	n.send(func(b []byte) []byte { return w.appendTo(append(b, isProcessWatch, noCall), remove) })
+}
+
+func (n *node) shareWatch(w farWatch, remove bool) *call {
+	return n.ask(isProcessWatch, func(b []byte) []byte { return w.appendTo(b, remove) })
 }
 
 func (w *farWatch) appendTo(b []byte, remove bool) []byte {
@@ -142,18 +146,61 @@ func (s *Server) told(name string, watches []mailbox.Watch) {
 	}
 }
 
-// tellWatches lets a node know who watches the processes of this one.
+// watchesAtOnce is how many watches a node is told before it is waited until it knows them: there may be more than the way
+// there has room for.
+const watchesAtOnce = 1000
+
+// tellWatches lets a node know soon who watches the processes of this one.
 func (n *node) tellWatches() {
+	select {
+	case n.retell <- struct{}{}:
+	default:
+	}
+}
+
+// keepTellingWatches does that, until the node is given up.
+func (n *node) keepTellingWatches() {
+	for {
+		select {
+		case <-n.retell:
+			n.tellAllWatches()
+		case <-n.ended:
+			return
+		}
+	}
+}
+
+// tellAllWatches returns early where they are to be told anew.
+func (n *node) tellAllWatches() {
+	n.send(func(b []byte) []byte { return append(b, isWatchesAnew) })
+	told := 0
+	for _, name := range n.cluster.server.watchers.names() { // what is added from now on is told as that happens
+		known, count := n.tellWatchesOf(name)
+		if told += count; told < watchesAtOnce {
+			continue
+		}
+		if known.wait(); len(n.retell) > 0 {
+			return
+		}
+		told = 0
+	}
+}
+
+// tellWatchesOf lets a node know who watches a process, and returns how many that are, and a call that ends when it knows.
+func (n *node) tellWatchesOf(name string) (known *call, count int) {
 	s := n.cluster.server
 	s.watchers.mu.Lock()
 	defer s.watchers.mu.Unlock()
-	n.send(func(b []byte) []byte { return append(b, isWatchesAnew) })
-	for name, all := range s.watchers.byName {
-		single := s.processes.isOne(name)
-		for i := range all {
-			n.tellWatch(farWatch{name, single, all[i]}, false)
+	all, single := s.watchers.byName[name], s.processes.isOne(name)
+	for i := range all {
+		w := farWatch{name, single, all[i]}
+		if i < len(all)-1 {
+			n.tellWatch(w, false)
+		} else {
+			known = n.shareWatch(w, false)
 		}
 	}
+	return known, len(all)
 }
 
 func (n *node) takeProcessWatch(r *pack.Reader) {
