@@ -20,8 +20,9 @@ type telling struct {
 	of         address.Address // what was watched, if a watch is taken back
 
 	// of the newest attempt
-	posted Posted
-	failed error
+	toMailbox bool
+	posted    Posted
+	failed    error
 }
 
 func tellingOf(w *mailbox.Watch, d Down) telling {
@@ -58,10 +59,12 @@ type notice struct {
 	tellings []telling
 	still    func() bool     // nil, or whether it is still to be told
 	done     func(told bool) // nil, or called when there is nothing left to try: whether all were told
+	lasting  bool            // while a mailbox can't be reached it is tried on, each retryLate
 
-	deadline time.Time // of the attempts; zero before the first one
+	deadline time.Time // of the attempts; zero before the first one. Once one is late, when the next is due
 	missed   bool      // somebody was not told in time
-	late     bool      // this attempt is the last
+	late     bool      // this attempt is the last, but for what lasts
+	rests    bool      // there is no attempt now
 	over     bool      // it is not to be told any more
 }
 
@@ -126,6 +129,7 @@ const (
 	// tellPatience is how long somebody is tried to be told who can't be reached, or whose mailbox is full.
 	tellPatience = 10 * time.Second
 	retryTell    = 200 * time.Millisecond
+	retryLate    = 2 * time.Second
 	// maxNotices is how many may wait until nobody is told at once any more that what it would watch is gone.
 	maxNotices = 10_000
 )
@@ -206,6 +210,9 @@ func (n *notice) begin() []telling {
 	if n.deadline.IsZero() {
 		n.deadline = now.Add(tellPatience)
 	}
+	if n.rests = n.late && now.Before(n.deadline); n.rests {
+		return nil
+	}
 	n.late = now.After(n.deadline)
 	if n.over = n.still != nil && !n.still(); n.over {
 		return nil
@@ -218,20 +225,24 @@ var passing = []error{ErrUnavailable, ErrOverloaded, ErrShuttingDown, ErrFull, m
 
 // settle reports whether there is nothing left to try.
 func (n *notice) settle() bool {
-	if n.over {
-		return true
+	if n.over || n.rests {
+		return n.over
 	}
 	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
 		if !slices.ContainsFunc(passing, func(err error) bool { return errors.Is(t.failed, err) }) {
 			return true // told, or it never can be
 		}
-		if n.late {
-			n.missed = true
-			n.server.log.Warn("somebody who watches could not be told", "kind", t.kind, "error", t.failed)
+		if !n.late || n.lasting && t.toMailbox && errors.Is(t.failed, ErrUnavailable) {
+			return false
 		}
-		return n.late
+		n.missed = true
+		n.server.log.Warn("somebody who watches could not be told", "kind", t.kind, "error", t.failed)
+		return true
 	})
 	if len(n.tellings) > 0 {
+		if n.late {
+			n.deadline = time.Now().Add(retryLate)
+		}
 		return false
 	}
 	if n.done != nil {
@@ -261,6 +272,7 @@ func (s *Server) tell(t *telling) (posted Posted, err error) {
 	if err := s.keys.Verify(&g, t.reply); err != nil {
 		return posted, err
 	}
+	t.toMailbox = g.Kind() == address.Mailbox
 	if err := g.Permit(address.Send, time.Now()); err != nil {
 		return posted, err
 	}

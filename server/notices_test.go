@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/genbrowser/genbrowser/address"
 	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 )
 
 // TestToldAfterACrash holds that who watches is told of an end that was stored, if the server crashed before it told;
@@ -222,6 +224,31 @@ func TestToldTogether(t *testing.T) {
 	for _, m := range all {
 		expectTold(t, s.Server, m, `down m {"reason":"closed"}`)
 	}
+}
+
+// TestToldAfterAnOutage: who watches a process with a mailbox is told of its end, however long nothing could be stored.
+func TestToldAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	var l logged
+	log := &stalling{Log: openLog(t, jetstream.Options{Dir: t.TempDir()})}
+	s := newServer(t, Options{Log: log, Logger: l.logger()})
+	watcher := open(t, s)
+	ask(t, s, mailbox.KindMonitor, "m", watcher, handle(t, s, "only", HandlerFunc(nothing)))
+	log.full.Store(true)
+	j := s.member.current()
+	j.renew(0)
+	await(t, 5*time.Second, "nothing can be stored", j.stalled.Load)
+	s.Release("only")
+	began := time.Now()
+	await(t, 2*tellPatience, "it was tried for long", func() bool { return time.Since(began) > tellPatience+2*retryTell })
+	log.full.Store(false)
+	await(t, 5*time.Second, "messages can be stored", func() bool { return !j.stalled.Load() })
+	expectTold(t, s, watcher, `down m {"reason":"normal"}`)
+	await(t, 5*time.Second, "that is done", s.notices.isIdle)
+	if strings.Contains(l.String(), "could not be told") {
+		t.Error("the log says that somebody could not be told")
+	}
+	stopServer(t, s)
 }
 
 func (q *notices) isIdle() bool {

@@ -211,7 +211,7 @@ func (s *Server) ended(name string, why Down) {
 	if s.othersServe(name) {
 		return // they take the watches over
 	}
-	n := notice{server: s}
+	n := notice{server: s, lasting: true} // a mailbox follows the process until it is told
 	taken := s.watchers.take(name)
 	for i := range taken {
 		n.tellings = append(n.tellings, tellingOf(&taken[i], why))
