@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/genbrowser/genbrowser/address"
 )
 
 // TestManyNames: a node with more names than one message of the mesh can carry is heard, and all of its names are known.
@@ -16,8 +18,8 @@ func TestManyNames(t *testing.T) {
 	t.Parallel()
 	nodes := startNodes(t, 2, Options{})
 	a, b := nodes[0], nodes[1]
-	pad := strings.Repeat("x", 60)
-	const many = 20_000 // 1.3 MB
+	pad := strings.Repeat("x", address.MaxName-len("session/00000"))
+	const many = 9000 // 1.2 MB
 	name := func(i int) string { return fmt.Sprintf("session/%s%05d", pad, i) }
 	for i := range many {
 		handle(t, b.Server, name(i), HandlerFunc(nothing))

@@ -91,7 +91,6 @@ func TestGivenUp(t *testing.T) {
 	_, r := subscribe(t, b.Server, m, Subscribing{})
 	handle(t, b.Server, "old", HandlerFunc(nothing))
 	awaitProcess(t, a, "old", 1)
-	ask(t, b.Server, mailbox.KindMonitor, "old", m, mustProcess(t, b.Server, "old"))
 	telling := b.silence(t, a)
 	if why := expectOne(t, "the end of a reader that is told nothing any more", r.ended); !errors.Is(why, ErrMoved) {
 		t.Errorf("the reader was ended with %v, want ErrMoved", why)
@@ -120,5 +119,4 @@ func TestGivenUp(t *testing.T) {
 	}
 	awaitProcess(t, a, "new", 1)
 	awaitProcess(t, a, "old", 0)
-	expectTold(t, a.Server, m, `down old {"reason":"normal"}`)
 }
