@@ -138,6 +138,19 @@ func (a *answers) writeAll() {
 	a.flush()
 }
 
+// finish writes all that there is to a request that ends now. It does not flush: net/http writes the end of the answer
+// together with it.
+func (a *answers) finish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.out) == 0 || a.failed {
+		return
+	}
+	a.rc.SetWriteDeadline(time.Now().Add(a.h.slow))
+	a.w.Write(a.out)
+	a.out = a.out[:0]
+}
+
 // flush must be called with mu held. A sender that writes and does not read would stay for ever.
 func (a *answers) flush() {
 	if len(a.out) == 0 || a.failed {

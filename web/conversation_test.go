@@ -227,7 +227,7 @@ var (
 	dates    = regexp.MustCompile(`Date: .*\n`)
 	retries  = regexp.MustCompile(`(retry: |"retry":)\d+`)
 	tags     = regexp.MustCompile(`(Etag: ).*\n`)
-	mentions = regexp.MustCompile(`(Content-Length: )\d{4,}`)
+	mentions = regexp.MustCompile(`(Content-Length: )\d{5,}`)
 )
 
 // normal puts names in place of what is another each time.

@@ -162,11 +162,13 @@ func (u *upload) run() error {
 			u.lastLine()
 		}
 		u.settle()
-		if err != nil {
+		switch err {
+		case nil:
+		case io.EOF:
+			u.answers.finish()
+			return nil
+		default:
 			u.answers.writeAll()
-			if err == io.EOF {
-				return nil
-			}
 			return err
 		}
 		if !u.answers.settled(u.endless) {
