@@ -1,5 +1,5 @@
-import { delay } from './backoff.js';
-import { isLasting } from './errors.js';
+import { delayAfter } from './backoff.js';
+import { type GenBrowserError, isLasting } from './errors.js';
 import { bearer, only, pause, requestWithin, type Wire } from './request.js';
 import type { Init } from './transport.js';
 
@@ -78,8 +78,8 @@ export function createAcks(wire: Wire): Acks {
       try {
         await acknowledge();
         failures = 0;
-      } catch {
-        waiting = pause(delay(++failures));
+      } catch (error) {
+        waiting = pause(delayAfter(error as GenBrowserError, ++failures));
         await waiting.over;
       }
     }

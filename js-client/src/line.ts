@@ -1,5 +1,5 @@
 import { isAddress } from './address.js';
-import { delay } from './backoff.js';
+import { delayAfter } from './backoff.js';
 import { GenBrowserError, problemOf } from './errors.js';
 import { after, onAbort, pause, requestWithin, textOf, type Wire } from './request.js';
 import { serialize } from './send.js';
@@ -80,10 +80,10 @@ async function repeat(
       const error = cause as GenBrowserError;
       if (failures && done.includes(error.code)) return;
       // No answer, or one that says that there is none at the moment.
-      const { status = Infinity, retryAfter = 0 } = error;
+      const { status = Infinity } = error;
       if (status < 502 && !(answers && status == 429)) throw error;
       onFailure(error);
-      const waiting = pause(retryAfter * 1000 + delay(++failures));
+      const waiting = pause(delayAfter(error, ++failures));
       const stopListening = onAbort(signal, waiting.skip);
       await waiting.over;
       stopListening();

@@ -154,3 +154,12 @@ export function wakingEvents(t: { after(undo: () => void): void }): {
   t.after(() => Object.assign(globalThis, { addEventListener, removeEventListener }));
   return { dispatch: name => target.dispatchEvent(new Event(name)) };
 }
+
+/** Has the pauses of a client be as short as can be. */
+export function withoutJitter(t: { after(undo: () => void): void }): void {
+  const { random } = Math;
+  Math.random = () => 0;
+  t.after(() => {
+    Math.random = random;
+  });
+}

@@ -1,6 +1,14 @@
 import { type StartOptions, start } from 'gen-browser';
+import { instead, page, problem } from './answers.js';
 import { equal, ok, rejects, until } from './assert.js';
-import { type Context, type Register, reaches, storage, wakingEvents } from './context.js';
+import {
+  type Context,
+  type Register,
+  reaches,
+  storage,
+  wakingEvents,
+  withoutJitter,
+} from './context.js';
 
 /** What others do wrong: who speaks in the server's place, and callbacks that throw. */
 export function faultCases(test: Register): void {
@@ -37,6 +45,27 @@ export function faultCases(test: Register): void {
       ),
     );
     equal(await client.mailbox.receive(), 8);
+  });
+
+  test('an acknowledgement waits as long as Retry-After says', async t => {
+    // Chance would make the pause a client's own long enough.
+    withoutJitter(t);
+    const server = await t.serve('--backlog', '4');
+    const asked: number[] = [];
+    const client = await t.start(
+      {
+        fetch: instead(({ url }) => {
+          if (!url.endsWith('/ack') || asked.push(Date.now()) > 1) return undefined;
+          return problem(429, 'too-many-requests', { 'retry-after': '1' });
+        }),
+      },
+      server,
+    );
+    await client.send(client.address, 1);
+    equal(await client.mailbox.receive(), 1);
+    await until(() => asked.length == 2);
+    const [first = 0, second = 0] = asked;
+    ok(second - first >= 990, `${second - first} ms are a second`);
   });
 
   test('a page in the place of a reconnection ends nothing', async t => {
@@ -207,25 +236,6 @@ export function faultCases(test: Register): void {
     equal(await two.mailbox.receive(), 1);
     const given = { key: one.key, cursor: 'nonsense' };
     await rejects(t.start(given), 'malformed-cursor');
-  });
-}
-
-/** A fetch that asks first whether something else answers. */
-function instead(
-  answer: (request: { url: string; body: string }) => Response | undefined,
-): typeof fetch {
-  return async (input, init) =>
-    answer({ url: String(input), body: String(init?.body) }) ?? fetch(input, init);
-}
-
-function page(status: number): Response {
-  return new Response('<p>Log in', { status, headers: { 'content-type': 'text/html' } });
-}
-
-function problem(status: number, code: string, headers = {}): Response {
-  return new Response(JSON.stringify({ type: `urn:gen-browser:${code}`, status }), {
-    status,
-    headers: { 'content-type': 'application/problem+json', ...headers },
   });
 }
 
