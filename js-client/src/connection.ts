@@ -193,12 +193,10 @@ export function connect(
         else polling = heldBack >= HELD_BACK;
         if (polling) heldBack = 0;
       }
+      resting = pause(bye?.retry ?? (error?.retryAfter ?? 0) * 1000);
+      // It may end the pause, and everything.
       owner.onBreak(error);
-      const least = bye?.retry ?? (error?.retryAfter ?? 0) * 1000;
-      if (least) {
-        resting = pause(least);
-        await resting.over;
-      }
+      await resting.over;
       let wait = atOnce || ended ? 0 : delay(failures);
       do {
         waiting = pause(wait);

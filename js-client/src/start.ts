@@ -106,7 +106,11 @@ export async function start<Config = unknown>(
 
   function setStatus(next: Status) {
     status = next;
-    for (const listener of listeners) tell(listener, next);
+    for (const listener of listeners) {
+      tell(listener, next);
+      // It closed the client: the others were told of that, and must not be told of what was before.
+      if (status != next) return;
+    }
   }
 
   return new Promise<Client<Config>>((resolve, reject) => {

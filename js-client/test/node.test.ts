@@ -42,6 +42,30 @@ describe('Node', () => {
     expect([exit, said]).toEqual([0, 'timeout true\n']);
   });
 
+  it('a process ends by itself after a listener closed in a pause that the server asked for', async () => {
+    const program = `
+      import { start } from 'gen-browser';
+      const cut = new AbortController();
+      const client = await start(${JSON.stringify(server)}, {
+        async fetch(input, init) {
+          if (cut.signal.aborted)
+            return new Response(null, { status: 503, headers: { 'retry-after': '5' } });
+          return fetch(input, { ...init, signal: AbortSignal.any([init.signal, cut.signal]) });
+        },
+      });
+      let ended;
+      client.onStatus(async ({ error }) => {
+        if (!error?.retryAfter) return;
+        await client.close();
+        ended = performance.now();
+      });
+      cut.abort();
+      process.on('exit', () => console.log(performance.now() - ended < 500));
+    `;
+    const { exit, said } = await run(program);
+    expect([exit, said]).toEqual([0, 'true\n']);
+  });
+
   it('start without a URL tells that it needs one', async () => {
     const { start } = await import('gen-browser');
     await expect(start()).rejects.toMatchObject({ code: 'malformed-request' });

@@ -122,6 +122,19 @@ export function faultCases(test: Register): void {
     ok(told >= 3, `${told} faults were told`);
   });
 
+  test('a listener that closes the client has the last word', async t => {
+    const proxy = await t.proxy('tcp');
+    const client = await t.start({}, proxy.url);
+    const seen: string[] = [];
+    client.onStatus(({ state }) => {
+      if (state == 'reconnecting') client.close();
+    });
+    client.onStatus(({ state }) => seen.push(state));
+    await cut(proxy);
+    await client.mailbox.closed;
+    equal(seen, ['closed']);
+  });
+
   test('waking up does not skip what the server asked for', async t => {
     const { dispatch } = wakingEvents(t);
     const proxy = await t.proxy('tcp');
