@@ -49,7 +49,9 @@ export async function request(wire: Wire, path: string, init: RequestInit): Prom
     throw asNetworkError(cause, init.signal);
   }
   if (response.ok) return response;
-  throw await errorOf(response);
+  const error = await errorOf(response);
+  // Its reading may have been cut short.
+  throw init.signal?.aborted ? init.signal.reason : error;
 }
 
 /** What a request or a read that failed without an answer rejects with. */

@@ -93,6 +93,8 @@ export interface HttpMode {
     readonly status: number;
     readonly times: number;
     readonly retryAfter?: number;
+    /** Never ends the answer. */
+    readonly stall?: boolean;
   };
   /** Hands an event stream on only when it has ended, as some virus scanners do. */
   readonly hold?: boolean;
@@ -122,7 +124,8 @@ export async function httpProxy(target: string): Promise<Meddler> {
         'access-control-allow-origin': '*',
         ...(refuse.retryAfter && { 'retry-after': String(refuse.retryAfter) }),
       });
-      response.end('<h1>An answer of a proxy</h1>');
+      response.write('<h1>An answer of a proxy</h1>');
+      if (!refuse.stall) response.end();
       return;
     }
     const { method, headers } = request;

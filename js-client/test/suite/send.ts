@@ -1,5 +1,5 @@
 import { type Address, attenuate } from 'gen-browser';
-import { equal, ok, rejects } from './assert.js';
+import { equal, ok, rejects, until } from './assert.js';
 import type { Register } from './context.js';
 import { nested } from './json.js';
 
@@ -72,6 +72,29 @@ export function sendCases(test: Register): void {
     await rejects(client.send(client.address, 1, { timeout: 20 }), 'timeout');
     const stop = new AbortController();
     const sending = client.send(client.address, 1, { signal: stop.signal }).catch(reason => reason);
+    stop.abort('enough');
+    equal(await sending, 'enough');
+  });
+
+  test('send gives up in the midst of a refusal', async t => {
+    const proxy = await t.proxy('http');
+    let refused = false;
+    const client = await t.start(
+      {
+        async fetch(input, init) {
+          const answer = await fetch(input, init);
+          refused = answer.status == 503;
+          return answer;
+        },
+      },
+      proxy.url,
+    );
+    await proxy.set({ refuse: { status: 503, times: 2, stall: true } });
+    await rejects(client.send(client.address, 1, { timeout: 500 }), 'timeout');
+    refused = false;
+    const stop = new AbortController();
+    const sending = client.send(client.address, 1, { signal: stop.signal }).catch(reason => reason);
+    await until(() => refused);
     stop.abort('enough');
     equal(await sending, 'enough');
   });
