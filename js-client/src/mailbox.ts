@@ -161,7 +161,7 @@ export function createMailbox(
     end(status, drop) {
       const { error, reason } = status;
       ended = new GenBrowserError(
-        error?.code ?? reason,
+        (reason == 'error' && error?.code) || reason,
         error ? `Mailbox is closed: ${error.detail}` : 'Mailbox is closed',
         error,
       );

@@ -94,6 +94,7 @@ export function faultCases(test: Register): void {
     await cut(proxy);
     const { reason, error } = await client.mailbox.closed;
     equal([reason, error?.code], ['expired', 'capability-expired']);
+    await rejects(client.mailbox.receive(), 'expired');
   });
 
   test('callbacks that throw stop nothing, even if onError throws as well', async t => {
