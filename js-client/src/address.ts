@@ -38,6 +38,16 @@ export function isAddress(value: unknown): value is Address {
   return typeof value == 'string' && /^gba_[\w-]{27,508}$/.test(value);
 }
 
+/** Whether this may be the key of a mailbox. */
+export function isKey(value: unknown): boolean {
+  return typeof value == 'string' && /^gbk_[\w-]+$/.test(value);
+}
+
+/** @throws GenBrowserError `malformed-address` unless this is the text of an address. */
+export function assertAddress(value: unknown): asserts value is Address {
+  if (!isAddress(value)) throw malformedAddress();
+}
+
 // token = version:1 | key id:1 | target | caveat* | tag:16
 // target = 0x01 | id:16, or 0x02 | length:1 | name
 // caveat = type:1 | length:1 | value

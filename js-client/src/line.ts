@@ -1,4 +1,4 @@
-import { isAddress } from './address.js';
+import { assertAddress } from './address.js';
 import { delayAfter } from './backoff.js';
 import { GenBrowserError, problemOf } from './errors.js';
 import { after, onAbort, pause, requestWithin, textOf, type Wire } from './request.js';
@@ -27,8 +27,7 @@ interface Members {
 
 /** The text of a line. The key of a mailbox is never sent in one. */
 export function lineOf(members: Members, message: unknown): string {
-  if (!isAddress(members.to))
-    throw new GenBrowserError('malformed-address', 'This is not the text of an address');
+  assertAddress(members.to);
   return `${JSON.stringify(members).slice(0, -1)},"body":${serialize(message)}}\n`;
 }
 

@@ -1,4 +1,4 @@
-import { bearer, request, textOf } from './request.js';
+import { readerHeaders, request, textOf } from './request.js';
 import type { Init, Transport } from './transport.js';
 import type { Envelope } from './types.js';
 
@@ -14,11 +14,7 @@ interface Answer {
 /** Reads a mailbox by one request after another, for networks that hold streams back. */
 export const poll: Transport = async (wire, { key, cursor }, listener, signal) => {
   async function ask(method: string, path: string): Promise<string> {
-    const headers = {
-      accept: 'application/json',
-      ...(key ? bearer(key) : {}),
-      ...(cursor ? { 'last-event-id': cursor } : {}),
-    };
+    const headers = readerHeaders('application/json', key, cursor);
     const response = await request(wire, path, { method, headers, cache: 'no-store', signal });
     return textOf(response, signal);
   }

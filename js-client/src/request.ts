@@ -58,7 +58,7 @@ export async function request(wire: Wire, path: string, init: RequestInit): Prom
 export function asNetworkError(cause: unknown, signal?: AbortSignal | null): unknown {
   return signal?.aborted
     ? signal.reason
-    : new GenBrowserError('network', `The server can't be reached: ${cause}`, cause);
+    : new GenBrowserError('network', "The server can't be reached", cause);
 }
 
 /** The text of an answer. Rejects as {@link request} does. */
@@ -109,4 +109,19 @@ export function only(status: number) {
 /** The headers that prove the ownership of a mailbox. A key never travels in a URL. */
 export function bearer(key: string): { authorization: string } {
   return { authorization: `Bearer ${key}` };
+}
+
+/** The headers of a request that reads a mailbox, or opens one. */
+export function readerHeaders(
+  accept: string,
+  key: string | undefined,
+  cursor: string | undefined,
+): Record<string, string> {
+  return {
+    accept,
+    ...(key && bearer(key)),
+    // In a header rather than in the URL, so that the answer to a preflight can be used again. What no header takes makes no
+    // sense to the server either, and that is what it must say.
+    ...(cursor && { 'last-event-id': `${cursor}`.replace(/[^!-~]/g, '?') }),
+  };
 }

@@ -1,4 +1,4 @@
-import { isAddress } from './address.js';
+import { assertAddress } from './address.js';
 import { GenBrowserError } from './errors.js';
 import { only, requestWithin, type Wire } from './request.js';
 import type { Address, SendOptions } from './types.js';
@@ -11,8 +11,7 @@ export async function send(
   { id, ttl, timeout = 30_000, signal, keepalive = false }: SendOptions = {},
 ): Promise<void> {
   // Checked here as well, because a key that was mistaken for an address must not get into a URL.
-  if (!isAddress(to))
-    throw new GenBrowserError('malformed-address', 'This is not the text of an address');
+  assertAddress(to);
 
   // As text/plain, which the server takes for JSON, a page on another origin sends without a preflight.
   const headers: Record<string, string> = { 'content-type': 'text/plain' };

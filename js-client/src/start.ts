@@ -1,4 +1,5 @@
 import { createAcks } from './acks.js';
+import { isKey } from './address.js';
 import { createAnswers } from './answer.js';
 import { createCalls } from './calls.js';
 import { connect, type Owner, type Position } from './connection.js';
@@ -39,6 +40,9 @@ export async function start<Config = unknown>(
 
   if (url === undefined)
     throw new GenBrowserError('malformed-request', 'Outside of a page, start() needs a URL');
+  // Checked here as well, because what fetch says of a header that it can't send quotes it.
+  if (options.key && !isKey(options.key))
+    throw new GenBrowserError('malformed-address', 'This is not the text of a key');
   if (signal?.aborted) throw signal.reason;
   if (!(timeout > 0)) throw new GenBrowserError('timeout', `No mailbox within ${timeout} ms`);
 

@@ -1,3 +1,4 @@
+import { isKey } from './address.js';
 import type { MailboxStorage } from './types.js';
 
 /** What a reload needs to go on: whose mailbox, and what of it was taken. */
@@ -10,7 +11,7 @@ export interface Saved {
 export function load(storage: MailboxStorage, name: string): Saved | undefined {
   try {
     const { key, cursor } = JSON.parse(storage.getItem(name) ?? '');
-    if (/^gbk_/.test(key)) return { key, cursor };
+    if (isKey(key)) return { key, cursor };
   } catch {
     // Nothing was saved, or something else under this name.
   }

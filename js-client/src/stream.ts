@@ -1,6 +1,6 @@
 import { GenBrowserError } from './errors.js';
 import { createParser, type StreamEvent } from './events.js';
-import { asNetworkError, bearer, request } from './request.js';
+import { asNetworkError, readerHeaders, request } from './request.js';
 import type { Bye, Transport } from './transport.js';
 
 /**
@@ -28,12 +28,7 @@ export const stream: Transport = async (wire, { key, cursor }, listener, signal)
   }
 
   const response = await request(wire, key ? '/mailbox?ack=manual' : '/mailbox?new&ack=manual', {
-    headers: {
-      accept: 'text/event-stream',
-      ...(key ? bearer(key) : {}),
-      // In a header rather than in the URL, so that the answer to a preflight can be used again.
-      ...(cursor ? { 'last-event-id': cursor } : {}),
-    },
+    headers: readerHeaders('text/event-stream', key, cursor),
     cache: 'no-store',
     signal,
   });

@@ -21,6 +21,10 @@ export interface Restriction {
 }
 /** Whether this is the text of an address. Only the server can tell whether it is genuine. */
 export declare function isAddress(value: unknown): value is Address;
+/** Whether this may be the key of a mailbox. */
+export declare function isKey(value: unknown): boolean;
+/** @throws GenBrowserError `malformed-address` unless this is the text of an address. */
+export declare function assertAddress(value: unknown): asserts value is Address;
 /**
  * Narrows a capability, with no server's help: hand out an address that may only send, expires, or carries a label
  * that tells who used it.

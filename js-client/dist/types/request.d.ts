@@ -27,3 +27,5 @@ export declare function only(status: number): (response: Response) => void;
 export declare function bearer(key: string): {
     authorization: string;
 };
+/** The headers of a request that reads a mailbox, or opens one. */
+export declare function readerHeaders(accept: string, key: string | undefined, cursor: string | undefined): Record<string, string>;

@@ -243,13 +243,22 @@ export function faultCases(test: Register): void {
     await one.send(one.address, 1);
     await one.close({ keep: true });
     const [name = '', saved = ''] = [...store.items][0] ?? [];
-    store.setItem(name, JSON.stringify({ ...JSON.parse(saved), cursor: 'nonsense' }));
-    const gaps: number[] = [];
-    const two = await t.start({ storage: store, onGap: missing => gaps.push(missing) });
-    equal([two.resumed, two.key == one.key, gaps.length], [true, true, 1]);
-    equal(await two.mailbox.receive(), 1);
-    const given = { key: one.key, cursor: 'nonsense' };
-    await rejects(t.start(given), 'malformed-cursor');
+    // A header takes the first only.
+    for (const cursor of ['nonsense', 'a\nb', '…']) {
+      store.setItem(name, JSON.stringify({ ...JSON.parse(saved), cursor }));
+      const gaps: number[] = [];
+      const two = await t.start({
+        storage: store,
+        timeout: 5_000,
+        onGap: missing => gaps.push(missing),
+      });
+      equal([two.resumed, two.key == one.key, gaps.length], [true, true, 1]);
+      equal(await two.mailbox.receive(), 1);
+      const given = { key: one.key, cursor, timeout: 5_000 };
+      await rejects(t.start(given), 'malformed-cursor');
+      const polling = await t.start({ ...given, transport: 'long-poll' });
+      equal((await polling.mailbox.closed).error?.code, 'malformed-cursor');
+    }
   });
 }
 

@@ -102,13 +102,32 @@ export function startCases(test: Register): void {
     await rejects(t.start({ key: 'gbk_nonsense' }), 'malformed-address');
   });
 
+  test('start refuses what is not a key, and never quotes one', async t => {
+    const { key } = await t.start();
+    for (const text of [key.replace('_', '_\n'), `${key}…`, `${key} `, 7]) {
+      const error = await rejects(
+        t.start({ key: text as string, timeout: 1_000 }),
+        'malformed-address',
+      );
+      ok(!error.detail.includes(key.slice(-20)), `${error.detail} keeps the key to itself`);
+    }
+    const fetcher: typeof fetch = async (_, init) => {
+      throw new TypeError(`This can't be sent: ${JSON.stringify(init)}`);
+    };
+    const error = await rejects(t.start({ key, timeout: 100, fetch: fetcher }), 'timeout');
+    ok(!error.detail.includes(key), `${error.detail} keeps the key to itself`);
+  });
+
   test('start ignores what it can not read in the storage', async t => {
     const store = storage();
-    store.items.set(`gen-browser:${t.server}/_gb`, '{"key":');
-    const client = await t.start({ storage: store });
-    equal(client.resumed, false);
-    const saved = JSON.parse(store.items.get(`gen-browser:${t.server}/_gb`) ?? '');
-    equal(saved, { key: client.key, cursor: client.cursor });
+    const name = `gen-browser:${t.server}/_gb`;
+    for (const spoilt of ['{"key":', '{"key":"gbk_a\\nb"}', '{"key":["gbk_x"]}']) {
+      store.items.set(name, spoilt);
+      const client = await t.start({ storage: store, timeout: 1_000 });
+      equal(client.resumed, false);
+      const saved = JSON.parse(store.items.get(name) ?? '');
+      equal(saved, { key: client.key, cursor: client.cursor });
+    }
   });
 
   test('start goes on when the storage fails', async t => {
