@@ -1,5 +1,5 @@
 import { GenBrowserError } from './errors.js';
-import { lineOf, post } from './line.js';
+import { ENDED, lineOf, post } from './line.js';
 import type { Arrival } from './mailbox.js';
 import type { Wire } from './request.js';
 import type { Client, Envelope, Handler, RequestOptions } from './types.js';
@@ -32,7 +32,7 @@ export function createAnswers(
     assertOpen();
     // A call has one answer: the ref is a name for it.
     const text = lineOf({ to: to as NonNullable<typeof to>, kind, id: `${ref}`, ref }, message);
-    return post(wire, { text, done: ['replied'], answers: true }, options);
+    return post(wire, { text, done: ['replied', ...ENDED], answers: true }, options);
   }
 
   const reply: Answers['reply'] = async (call, value = null, options) =>

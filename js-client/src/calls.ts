@@ -1,6 +1,6 @@
 import { attenuate, encode } from './address.js';
 import { type GenBrowserError, problemOf } from './errors.js';
-import { lineOf, post } from './line.js';
+import { ENDED, lineOf, post } from './line.js';
 import type { Wire } from './request.js';
 import type {
   Address,
@@ -13,6 +13,9 @@ import type {
   MonitorOptions,
   RequestOptions,
 } from './types.js';
+
+/** So many milliseconds, 30,000 years, are more than the time of a reply address is made for. */
+const FOR_EVER = 1e15;
 
 /** What this client asked of others, and the way of the answers to who asked. */
 export interface Calls extends Pick<Client, 'call' | 'monitor' | 'link'> {
@@ -68,12 +71,13 @@ export function createCalls(
 
   async function call<T>(to: Address, message: unknown, options: CallOptions = {}): Promise<T> {
     const { timeout = 10_000 } = options;
-    const expires = timeout < Infinity ? Math.ceil((Date.now() + timeout) / 1000) + 1 : undefined;
+    const expires = timeout < FOR_EVER ? Math.ceil((Date.now() + timeout) / 1000) + 1 : undefined;
     const { text, answer, forget } = await ask('call', to, message, expires);
     try {
       const { kind, body } = await post(
         wire,
-        { text },
+        // Who ended after an attempt without an answer may have been called, and have answered.
+        { text, done: ENDED },
         { ...options, timeout },
         // The reply may come although the line's own answer was lost.
         accepted => Promise.race([accepted.then(() => answer), answer]),

@@ -25,6 +25,9 @@ interface Members {
   readonly reply?: Address;
 }
 
+/** The codes by which the other one is at its end. */
+export const ENDED = ['closed', 'expired', 'gone'];
+
 /** The text of a line. The key of a mailbox is never sent in one. */
 export function lineOf(members: Members, message: unknown): string {
   assertAddress(members.to);
@@ -77,11 +80,11 @@ async function repeat(
     } catch (cause) {
       if (signal.aborted) throw cause;
       const error = cause as GenBrowserError;
+      onFailure(error);
       if (failures && done.includes(error.code)) return;
       // No answer, or one that says that there is none at the moment.
       const { status = Infinity } = error;
       if (status < 502 && !(answers && status == 429)) throw error;
-      onFailure(error);
       const waiting = pause(delayAfter(error, ++failures));
       const stopListening = onAbort(signal, waiting.skip);
       await waiting.over;

@@ -4,7 +4,7 @@ import { createAnswers } from './answer.js';
 import { createCalls } from './calls.js';
 import { connect, type Owner, type Position } from './connection.js';
 import { GenBrowserError } from './errors.js';
-import { lineOf, post } from './line.js';
+import { ENDED, lineOf, post } from './line.js';
 import { createMailbox } from './mailbox.js';
 import { createOrder } from './order.js';
 import { after, bearer, onAbort, requestWithin, type Wire } from './request.js';
@@ -225,7 +225,7 @@ export async function start<Config = unknown>(
       link: whileOpen(calls.link),
       exit: whileOpen(async (to, reason, options) => {
         const text = lineOf({ to, kind: 'exit' }, reason ?? null);
-        return post(wire, { text, done: ['closed', 'expired', 'gone'] }, options);
+        return post(wire, { text, done: ENDED }, options);
       }),
       whereis: whileOpen((exported, options) => whereis(wire, exported, options)),
       close({ keep = false } = {}) {

@@ -15,6 +15,8 @@ interface Members {
     readonly ref?: string | undefined;
     readonly reply?: Address;
 }
+/** The codes by which the other one is at its end. */
+export declare const ENDED: string[];
 /** The text of a line. The key of a mailbox is never sent in one. */
 export declare function lineOf(members: Members, message: unknown): string;
 /**

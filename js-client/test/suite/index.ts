@@ -3,6 +3,7 @@ import { callCases } from './call.js';
 import type { Register } from './context.js';
 import { deathCases } from './death.js';
 import { faultCases } from './faults.js';
+import { lostCases } from './lost.js';
 import { mailboxCases } from './mailbox.js';
 import { networkCases } from './network.js';
 import { resumeCases } from './resume.js';
@@ -21,5 +22,6 @@ export function registerTests(register: Register): void {
   faultCases(register);
   attenuateCases(register);
   callCases(register);
+  lostCases(register);
   watchCases(register);
 }

@@ -1,0 +1,65 @@
+import type { GenBrowserError } from 'gen-browser';
+import { equal, rejects, until } from './assert.js';
+import { type Context, type Register, reaches, withoutJitter } from './context.js';
+
+/** Calls and replies whose line had no answer. */
+export function lostCases(test: Register): void {
+  test('a call whose line had no answer waits for the reply of who closed since', async t => {
+    const proxy = await t.proxy('tcp');
+    const callee = await t.start();
+    const { losing, attempts } = lossy(t, '"kind":"call"', callee.mailbox.closed);
+    const caller = await t.start({ fetch: losing }, proxy.url);
+    await proxy.set({ mode: 'refuse' });
+    await reaches(caller, 'reconnecting');
+    const calling = caller.call(callee.address, 1, { timeout: 60_000 });
+    await callee.reply(await callee.mailbox.receiveEnvelope(), 'the last word');
+    await callee.close();
+    await until(() => attempts.length == 2);
+    equal(attempts, [202, 410]);
+    await proxy.set({ mode: 'pass' });
+    equal(await calling, 'the last word');
+  });
+
+  test('a call that may have reached who closed since times out, and tells that', async t => {
+    const [proxy, callee] = await Promise.all([t.proxy('tcp'), t.start()]);
+    const { losing, attempts } = lossy(t, '"kind":"call"', callee.mailbox.closed);
+    const caller = await t.start({ fetch: losing }, proxy.url);
+    await callee.close();
+    const error = await rejects(caller.call(callee.address, 1, { timeout: 500 }), 'call-timeout');
+    equal([(error.cause as GenBrowserError).code, attempts], ['closed', [410, 410]]);
+  });
+
+  test('a reply whose line had no answer is done if who called closed since', async t => {
+    const caller = await t.start();
+    const { losing, attempts } = lossy(t, '"kind":"reply"', caller.mailbox.closed);
+    const callee = await t.start({ fetch: losing });
+    const calling = caller.call(callee.address, 1);
+    const replying = callee.mailbox.receiveEnvelope().then(call => callee.reply(call, 'taken'));
+    equal(await calling, 'taken');
+    await caller.close();
+    await replying;
+    equal(attempts, [202, 410]);
+  });
+
+  test('a call may wait for longer than a date can tell', async t => {
+    const client = await t.start();
+    client.serve(body => body);
+    for (const timeout of [2 ** 31, 999_999_999_999_999, 1e15, 2 ** 53, Infinity])
+      equal(await client.call(client.address, 'soon', { timeout }), 'soon');
+  });
+}
+
+/** A fetch that sends to the server itself and loses the first answer to such a line, once that is over; and what was answered. */
+function lossy(t: Context, marker: string, over: Promise<unknown>) {
+  withoutJitter(t);
+  const attempts: number[] = [];
+  const losing: typeof fetch = async (input, init) => {
+    if (!String(init?.body).includes(marker)) return fetch(input, init);
+    const answer = await fetch(`${t.server}/_gb/send`, init);
+    const text = await answer.text();
+    if (attempts.push(JSON.parse(text).status) > 1) return new Response(text);
+    await over;
+    throw new TypeError('The answer was lost');
+  };
+  return { losing, attempts };
+}
