@@ -1,4 +1,4 @@
-import { GenBrowserError } from './errors.js';
+import { GenBrowserError, messageOf } from './errors.js';
 import { ENDED, lineOf, post } from './line.js';
 import type { Arrival } from './mailbox.js';
 import type { Wire } from './request.js';
@@ -82,8 +82,4 @@ export function createAnswers(
       return true;
     },
   };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -117,14 +117,25 @@ export async function errorOf(response: Response): Promise<GenBrowserError> {
 /** Turns a problem (RFC 9457) into an error; what is none has this code and detail. */
 export function problemOf(value: unknown, otherwise: ErrorCode, detail: string): GenBrowserError {
   const problem: { [member: string]: unknown } = Object(value);
-  const [, code] = /^urn:gen-browser:(.+)$/.exec(String(problem.type)) ?? [];
+  // An object may have no text: JSON can take its toString away.
+  const text = (member: unknown) => (typeof member == 'object' ? '' : String(member ?? ''));
+  const [, code] = /^urn:gen-browser:(.+)$/.exec(text(problem.type)) ?? [];
   return new GenBrowserError(
     code ?? otherwise,
-    String(problem.detail ?? problem.title ?? detail),
+    text(problem.detail) || text(problem.title) || detail,
     undefined,
     {
-      status: Number(problem.status) || undefined,
-      retryAfter: Number(problem.retryAfter) || undefined,
+      status: Number(text(problem.status)) || undefined,
+      retryAfter: Number(text(problem.retryAfter)) || undefined,
     },
   );
+}
+
+/** What was thrown, as a text that fits into a message, however many bytes its characters take. */
+export function messageOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown).slice(0, 9_999);
+  } catch {
+    return 'What was thrown has no text';
+  }
 }

@@ -1,5 +1,5 @@
 import { assertAddress } from './address.js';
-import { GenBrowserError } from './errors.js';
+import { GenBrowserError, messageOf } from './errors.js';
 import { only, requestWithin, type Wire } from './request.js';
 import type { Address, SendOptions } from './types.js';
 
@@ -39,7 +39,7 @@ export function serialize(message: unknown): string {
   }
   throw new GenBrowserError(
     'unserializable',
-    `The message has no JSON: ${cause ?? typeof message}`,
+    `The message has no JSON: ${cause ? messageOf(cause) : typeof message}`,
     cause,
   );
 }

@@ -48,3 +48,5 @@ export declare function isLasting(error: GenBrowserError): boolean;
 export declare function errorOf(response: Response): Promise<GenBrowserError>;
 /** Turns a problem (RFC 9457) into an error; what is none has this code and detail. */
 export declare function problemOf(value: unknown, otherwise: ErrorCode, detail: string): GenBrowserError;
+/** What was thrown, as a text that fits into a message, however many bytes its characters take. */
+export declare function messageOf(thrown: unknown): string;

@@ -1,8 +1,8 @@
 import type { GenBrowserError } from 'gen-browser';
-import { equal, rejects, until } from './assert.js';
+import { equal, ok, rejects, until } from './assert.js';
 import { type Context, type Register, reaches, withoutJitter } from './context.js';
 
-/** Calls and replies whose line had no answer. */
+/** Calls and replies whose line had no answer, and what is thrown in them. */
 export function lostCases(test: Register): void {
   test('a call whose line had no answer waits for the reply of who closed since', async t => {
     const proxy = await t.proxy('tcp');
@@ -39,6 +39,34 @@ export function lostCases(test: Register): void {
     await caller.close();
     await replying;
     equal(attempts, [202, 410]);
+  });
+
+  test('what a callee throws fails the call, whatever it is', async t => {
+    const [caller, callee] = await Promise.all([t.start(), t.start()]);
+    const thrown = [Object.create(null), { toString: 1 }, Symbol('s'), undefined];
+    const long = new Error('\0'.repeat(64 * 1024));
+    const [before, count] = [callee.cursor, thrown.length + 1];
+    const throwing = [...thrown, long];
+    callee.serve(() => {
+      throw throwing.shift();
+    });
+    for (let n = 0; n < count; n++) {
+      const failing = caller.call(callee.address, n, { timeout: 5_000 });
+      ok((await rejects(failing, 'call-failed')).detail, 'there is a detail');
+    }
+    // It counts as taken.
+    await until(() => callee.cursor != before);
+  });
+
+  test('a failure that has no text fails the call', async t => {
+    const [caller, callee] = await Promise.all([t.start(), t.start()]);
+    const failing = rejects(caller.call(callee.address, 1, { timeout: 5_000 }), 'call-failed');
+    const { reply: to, ref } = await callee.mailbox.receiveEnvelope();
+    const odd = { toString: 1 };
+    const body = { type: odd, status: odd, retryAfter: odd, title: odd, detail: odd };
+    const line = `${JSON.stringify({ to, ref, kind: 'failure', body })}\n`;
+    await fetch(`${t.server}/_gb/send`, { method: 'POST', body: line });
+    equal((await failing).detail, 'The call failed');
   });
 
   test('a call may wait for longer than a date can tell', async t => {

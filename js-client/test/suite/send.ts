@@ -27,6 +27,12 @@ export function sendCases(test: Register): void {
     cycle.self = cycle;
     for (const message of [undefined, () => {}, Symbol('s'), 1n, [1n], cycle])
       await rejects(client.send(client.address, message), 'unserializable');
+    for (const thrown of [Symbol('s'), Object.create(null)]) {
+      const toJSON = () => {
+        throw thrown;
+      };
+      await rejects(client.send(client.address, { toJSON }), 'unserializable');
+    }
   });
 
   test('send to a closed mailbox tells that it is closed', async t => {
