@@ -9,6 +9,8 @@ export async function whereis(
   name: string,
   { timeout = 30_000, signal }: RequestOptions = {},
 ): Promise<Address | undefined> {
+  // No URL leads to such a name: fetch takes the dots for a way out of the path, and no server's name has the others.
+  if (/(^|\/)\.\.?(\/|$)|[\n\p{Cs}]/u.test(name)) return undefined;
   // A name may have slashes, and some proxies refuse those that are escaped.
   const path = `/whereis/${encodeURIComponent(name).replaceAll('%2F', '/')}`;
   try {

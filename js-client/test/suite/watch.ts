@@ -158,7 +158,15 @@ export function watchCases(test: Register): void {
 
   test('a name that is not exported has no address', async t => {
     const client = await t.start();
-    for (const name of ['lobby', 'shop/till', 'a?b#c', 'ä'])
+    for (const name of ['lobby', 'shop/till', 'a?b#c', 'ä', '', '%2e%2e', '...'])
+      equal(await client.whereis(name), undefined);
+  });
+
+  test('a name that no path of a URL has is not exported', async t => {
+    const server = await t.office();
+    const client = await t.start({}, server);
+    const dots = ['.', '..', '../mailbox', 'shop/./till', 'x/../shop/till', 'shop/..'];
+    for (const name of [...dots, 'shop/till\n', 'a\ud800'])
       equal(await client.whereis(name), undefined);
   });
 }
