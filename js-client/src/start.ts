@@ -74,8 +74,14 @@ export async function start<Config = unknown>(
     save();
   });
   const mailbox = createMailbox(order.taken, onError);
-  const calls = createCalls(wire, () => (init as Init).address, tell);
+  const calls = createCalls(wire, self, tell);
   const answers = createAnswers(wire, assertOpen, mailbox.calls, order.taken);
+
+  function self() {
+    const { address } = init as Init;
+    if (!address) throw new GenBrowserError('missing-right', 'The key has no right of an address');
+    return address;
+  }
 
   function assertOpen() {
     if (closing) throw new GenBrowserError('closed', 'The client is closed');
@@ -195,7 +201,7 @@ export async function start<Config = unknown>(
     const client: Client<Config> = {
       mailbox,
       get address() {
-        return (init as Init).address;
+        return self();
       },
       get config() {
         return (init as Init).config as Config;

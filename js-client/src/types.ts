@@ -212,7 +212,11 @@ export interface Mailbox extends AsyncIterable<unknown> {
 
 /** A mailbox that is open, and the means to send. */
 export interface Client<Config = unknown> {
-  /** Hand this to others: it is how they reach this client. */
+  /**
+   * Hand this to others: it is how they reach this client. It can do no more than the client's key, and ends with it.
+   *
+   * @throws GenBrowserError `missing-right` if the key was narrowed to none of an address's rights.
+   */
   readonly address: Address;
   /** Keep this to yourself: with it, this mailbox can be resumed. */
   readonly key: MailboxKey;
@@ -238,7 +242,7 @@ export interface Client<Config = unknown> {
    * survives a cut connection, and past what waits there, so that a handler may wait for it.
    *
    * @throws GenBrowserError, or the reason of `options.signal`, always as a rejection. `call-timeout`; `call-failed` (the callee threw); `closed`,
-   * `expired` and `gone` (the callee is, or became it meanwhile); `refused` and what else a callee fails with; what
+   * `expired` and `gone` (the callee is, or became it meanwhile); `missing-right` (of the address, or this client has none to reply to); `refused` and what else a callee fails with; what
    * `send` rejects with; `unsupported` in a page without WebCrypto (neither https nor localhost).
    */
   call<T = unknown>(to: Address, message: unknown, options?: CallOptions): Promise<T>;

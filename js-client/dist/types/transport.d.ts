@@ -2,7 +2,8 @@ import type { Wire } from './request.js';
 import type { Address, Envelope, MailboxKey } from './types.js';
 /** What the server tells of a mailbox before its first message. */
 export interface Init {
-    readonly address: Address;
+    /** Absent if the key was narrowed to none of an address's rights. */
+    readonly address?: Address;
     /** Only where this very request opened the mailbox. */
     readonly key?: MailboxKey;
     readonly cursor: string;

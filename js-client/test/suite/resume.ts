@@ -1,5 +1,5 @@
-import { type Status, start } from 'gen-browser';
-import { equal, ok, rejects, until } from './assert.js';
+import { attenuate, type MailboxKey, type Right, type Status, start } from 'gen-browser';
+import { equal, ok, rejects, throws, until } from './assert.js';
 import { type Register, reaches, storage } from './context.js';
 
 export function resumeCases(test: Register): void {
@@ -59,6 +59,33 @@ export function resumeCases(test: Register): void {
     equal([second.resumed, second.address], [true, address]);
     equal(await second.mailbox.receive(), 1);
     equal(await second.mailbox.receive(), 2);
+  });
+
+  test('a key that was narrowed comes with an address that is as narrow, or with none', async t => {
+    const [owner, other] = await Promise.all([t.start(), t.start()]);
+    other.serve(body => body);
+    const { down } = await other.monitor(owner.address);
+    const narrow = async (...rights: Right[]) =>
+      (await attenuate(owner.key, { rights: ['read', 'ack', ...rights] })) as MailboxKey;
+
+    for (const transport of ['sse', 'long-poll'] as const) {
+      const sender = await t.start({ key: await narrow('send'), transport });
+      equal(await sender.call(other.address, transport), transport);
+      await rejects(other.call(sender.address, 1), 'missing-right');
+      await other.send(sender.address, 'by it');
+      equal(await sender.mailbox.receive(), 'by it');
+      await sender.close({ keep: true });
+
+      const reader = await t.start({ key: await narrow('exit', 'close'), transport });
+      await throws(() => reader.address, 'missing-right');
+      for (const ask of [reader.call, reader.monitor, reader.link] as const)
+        await rejects(ask(other.address, 1 as never), 'missing-right');
+      await reader.send(owner.address, 'whatever it is');
+      equal(await reader.mailbox.receive(), 'whatever it is');
+      await reader.close({ keep: true });
+    }
+    await (await t.start({ key: await narrow('close') })).close();
+    equal(await down, { reason: 'closed' });
   });
 
   test('a mailbox that is kept is resumed where it was left', async t => {
