@@ -15,7 +15,15 @@ export async function send(
 
   // As text/plain, which the server takes for JSON, a page on another origin sends without a preflight.
   const headers: Record<string, string> = { 'content-type': 'text/plain' };
-  if (id !== undefined) headers['idempotency-key'] = id;
+  if (id !== undefined) {
+    // Checked here as well, because fetch would trim it, or fail as if the network did.
+    if (!/^[!-~]{1,128}$/.test(id))
+      throw new GenBrowserError(
+        'malformed-request',
+        'An id has 1 to 128 printable ASCII characters, no spaces',
+      );
+    headers['idempotency-key'] = id;
+  }
   if (ttl !== undefined) headers.ttl = String(ttl);
   const body = serialize(message);
   await requestWithin(

@@ -17,6 +17,15 @@ import { whereis } from './whereis.js';
 /** Milliseconds that closing a mailbox may take. */
 const CLOSE_WITHIN = 5_000;
 
+/** Whether fetch can ask there; what it says of another URL looks like a server that can't be reached at the moment. */
+function isHttp(url: string | URL): boolean {
+  try {
+    return /^https?:/.test(new URL(url, globalThis.location?.href).protocol);
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Opens a mailbox at a GenBrowser server, or resumes one, and keeps its messages coming.
  *
@@ -38,8 +47,8 @@ export async function start<Config = unknown>(
     }
   }
 
-  if (url === undefined)
-    throw new GenBrowserError('malformed-request', 'Outside of a page, start() needs a URL');
+  if (!isHttp(url))
+    throw new GenBrowserError('malformed-request', 'start() needs a URL with http: or https:');
   // Checked here as well, because what fetch says of a header that it can't send quotes it.
   if (options.key && !isKey(options.key))
     throw new GenBrowserError('malformed-address', 'This is not the text of a key');

@@ -68,7 +68,10 @@ describe('Node', () => {
 
   it('start without a URL tells that it needs one', async () => {
     const { start } = await import('gen-browser');
-    await expect(start()).rejects.toMatchObject({ code: 'malformed-request' });
+    for (const url of [undefined, '', '/', 'localhost'])
+      await expect(start(url, { timeout: 1_000 })).rejects.toMatchObject({
+        code: 'malformed-request',
+      });
   });
 });
 

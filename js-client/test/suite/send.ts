@@ -119,6 +119,14 @@ export function sendCases(test: Register): void {
     equal([await client.mailbox.receive(), await client.mailbox.receive()], [1, 3]);
   });
 
+  test('send refuses a name that no header takes as it is', async t => {
+    const client = await t.start();
+    for (const id of ['', ' a', 'a b', 'a\n', 'é', '名', 'x'.repeat(129)])
+      await rejects(client.send(client.address, 1, { id }), 'malformed-request');
+    await client.send(client.address, 2, { id: '!'.repeat(64) + '~'.repeat(64) });
+    equal(await client.mailbox.receive(), 2);
+  });
+
   test('send hands on its options', async t => {
     const client = await t.start();
     await client.send(client.address, 1, { ttl: 60, keepalive: true });

@@ -118,6 +118,11 @@ export function startCases(test: Register): void {
     ok(!error.detail.includes(key), `${error.detail} keeps the key to itself`);
   });
 
+  test('start refuses at once what is no URL of a server', async t => {
+    for (const url of ['localhost:8080', 'ws://localhost', 'file:///x', 'http://'])
+      await rejects(t.start({ timeout: 1_000 }, url), 'malformed-request');
+  });
+
   test('start ignores what it can not read in the storage', async t => {
     const store = storage();
     const name = `gen-browser:${t.server}/_gb`;
