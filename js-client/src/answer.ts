@@ -1,6 +1,6 @@
 import { GenBrowserError, messageOf } from './errors.js';
 import { ENDED, lineOf, post } from './line.js';
-import type { Arrival } from './mailbox.js';
+import { type Arrival, assertHandler } from './mailbox.js';
 import type { Wire } from './request.js';
 import type { Client, Envelope, Handler, RequestOptions } from './types.js';
 
@@ -24,14 +24,16 @@ export function createAnswers(
   let handler: Handler | undefined;
 
   async function answer(
-    { ref, reply: to }: Envelope,
+    call: Envelope,
     kind: string,
     message: unknown,
     options: RequestOptions | undefined,
   ): Promise<void> {
     assertOpen();
+    const { ref, reply: to } = Object(call) as Envelope;
+    if (!to) throw new GenBrowserError('not-a-reply-address', 'Only a call can be answered');
     // A call has one answer: the ref is a name for it.
-    const text = lineOf({ to: to as NonNullable<typeof to>, kind, id: `${ref}`, ref }, message);
+    const text = lineOf({ to, kind, id: `${ref}`, ref }, message);
     return post(wire, { text, done: ['replied', ...ENDED], answers: true }, options);
   }
 
@@ -69,6 +71,7 @@ export function createAnswers(
     fail,
     serve(fn) {
       if (handler) throw new GenBrowserError('busy', 'Calls are served already');
+      assertHandler(fn);
       const serving = fn as Handler;
       handler = serving;
       for (const arrival of waiting()) serveOne(serving, arrival);

@@ -118,6 +118,7 @@ export function createMailbox(
       if (receiver) throw busy('Cannot set a handler while a receive is pending');
       if (iterating) throw busy('Cannot set a handler while the mailbox is iterated');
       if (ended && !arrivals.length) throw ended;
+      assertHandler(fn);
       handler = fn as Handler;
       handleAll(handler);
     },
@@ -173,6 +174,12 @@ export function createMailbox(
     },
   };
   return mailbox;
+}
+
+/** Every message would count as taken by what is none. */
+export function assertHandler(fn: unknown): void {
+  if (typeof fn != 'function')
+    throw new GenBrowserError('malformed-request', `A handler is a function, not ${typeof fn}`);
 }
 
 function busy(detail: string): GenBrowserError {

@@ -1,4 +1,4 @@
-import type { Arrival } from './mailbox.js';
+import { type Arrival } from './mailbox.js';
 import type { Wire } from './request.js';
 import type { Client } from './types.js';
 /** Answers the calls of others. */

@@ -15,3 +15,5 @@ export interface Queue extends Mailbox {
  * @param onError is told what a handler threw.
  */
 export declare function createMailbox(taken: (arrival: Arrival) => void, onError: (error: unknown) => void): Queue;
+/** Every message would count as taken by what is none. */
+export declare function assertHandler(fn: unknown): void;

@@ -40,6 +40,16 @@ export function callCases(test: Register): void {
     equal(await caller.mailbox.receive(), 'nothing else');
   });
 
+  test('what is no call is not answered', async t => {
+    const client = await t.start();
+    await client.send(client.address, 'a message');
+    const message = await client.mailbox.receiveEnvelope();
+    for (const call of [message, {}, null, undefined, 7]) {
+      await rejects(client.reply(call as Envelope, 1), 'not-a-reply-address');
+      await rejects(client.fail(call as Envelope, 1), 'not-a-reply-address');
+    }
+  });
+
   test('what a callee throws fails the call', async t => {
     const client = await t.start();
     client.serve(async ({ why }: { why: string }) => {

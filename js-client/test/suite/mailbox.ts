@@ -176,6 +176,19 @@ export function mailboxCases(test: Register): void {
     await until(() => handled.length);
   });
 
+  test('what is no function handles nothing', async t => {
+    const client = await t.start();
+    for (const handler of [undefined, null, {}, 'x']) {
+      await throws(() => client.mailbox.handle(handler as never), 'malformed-request');
+      await throws(() => client.serve(handler as never), 'malformed-request');
+    }
+    await client.send(client.address, 'not lost');
+    equal(await client.mailbox.receive(), 'not lost');
+    const stop = client.serve(body => body);
+    equal(await client.call(client.address, 1), 1);
+    stop();
+  });
+
   test('no handler while a receive is pending, and no message stranded', async t => {
     const client = await t.start();
     const receiving = client.mailbox.receive();
