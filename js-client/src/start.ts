@@ -65,6 +65,7 @@ export async function start<Config = unknown>(
   const store = options.key ? undefined : storage;
   const saved = options.key ? options : store && load(store, name);
   const position: Position = { key: saved?.key, cursor: saved?.cursor };
+  let kept = saved?.key; // in the storage, unless another tab saved its own there
 
   const listeners = new Set<(status: Status) => void>();
   if (options.onStatus) listeners.add(options.onStatus);
@@ -115,12 +116,17 @@ export async function start<Config = unknown>(
   function save() {
     // After an error the mailbox lives on, and what had arrived is still taken.
     if ((status.state == 'closed' && status.reason != 'error') || !position.key) return;
-    tell(() => store?.setItem(name, JSON.stringify({ key: position.key, cursor })), undefined);
+    tell(() => {
+      if (!isOurs()) return;
+      kept = position.key;
+      store?.setItem(name, JSON.stringify({ key: kept, cursor }));
+    }, undefined);
   }
 
-  /** Forgets the mailbox, unless another tab has saved its own by now. */
-  function forget() {
-    if (store && load(store, name)?.key == position.key) store.removeItem(name);
+  /** Whether the storage has this mailbox, or nothing: another tab may have saved its own by now. */
+  function isOurs() {
+    const key = store && load(store, name)?.key;
+    return !key || key == kept;
   }
 
   function setStatus(next: Status) {
@@ -174,7 +180,7 @@ export async function start<Config = unknown>(
           calls.end(mailbox.end(next, keeping || next.reason == 'taken-over'));
           acks.finish(false);
           if (!keeping && next.reason != 'taken-over' && next.reason != 'error')
-            tell(forget, undefined);
+            tell(() => isOurs() && store?.removeItem(name), undefined);
           setStatus(next);
           if (next.error) reject(next.error);
         } else {

@@ -1,4 +1,11 @@
-import { attenuate, type MailboxKey, type Right, type Status, start } from 'gen-browser';
+import {
+  attenuate,
+  type MailboxKey,
+  type MailboxStorage,
+  type Right,
+  type Status,
+  start,
+} from 'gen-browser';
 import { equal, ok, rejects, throws, until } from './assert.js';
 import { type Register, reaches, storage } from './context.js';
 
@@ -225,5 +232,33 @@ export function resumeCases(test: Register): void {
     await second.send(second.address, 'still here');
     equal(await second.mailbox.receive(), 'still here');
     equal([store.items.size, removals], [1, 0]);
+  });
+
+  test('a page that slept while another opened a mailbox anew leaves that in the storage', async t => {
+    const { items, ...store } = storage();
+    // The pages have one server, though one of them goes by a proxy.
+    const shared: MailboxStorage = {
+      getItem: () => store.getItem('shared'),
+      setItem: (_, value) => store.setItem('shared', value),
+      removeItem: () => store.removeItem('shared'),
+    };
+    const proxy = await t.proxy('tcp');
+    const slept = await t.start({ storage: shared }, proxy.url);
+    let handle: (() => void) | undefined;
+    slept.mailbox.handle(() => new Promise<void>(resolve => (handle = resolve)));
+    const { cursor, key } = slept;
+    await slept.send(slept.address, 1);
+    await until(() => handle);
+    await proxy.set({ mode: 'refuse' });
+    await reaches(slept, 'reconnecting');
+    await (await t.start({ key })).close();
+    const next = await t.start({ storage: shared });
+    const saved = JSON.stringify({ key: next.key, cursor: next.cursor });
+    handle?.();
+    await until(() => slept.cursor != cursor);
+    equal([...items], [['shared', saved]]);
+    await proxy.set({ mode: 'pass' });
+    await slept.mailbox.closed;
+    equal([...items], [['shared', saved]]);
   });
 }
