@@ -222,7 +222,7 @@ export interface Client<Config = unknown> {
      * survives a cut connection, and past what waits there, so that a handler may wait for it.
      *
      * @throws GenBrowserError, or the reason of `options.signal`, always as a rejection. `call-timeout`; `call-failed` (the callee threw); `closed`,
-     * `expired` and `gone` (the callee is, or became it meanwhile); `missing-right` (of the address, or this client has none to reply to); `refused` and what else a callee fails with; what
+     * `expired` and `gone` (the callee is, or became it meanwhile; `call-timeout` with that as its cause after an attempt without an answer); `missing-right` (of the address, or this client has none to reply to); `refused` and what else a callee fails with; what
      * `send` rejects with; `unsupported` in a page without WebCrypto (neither https nor localhost).
      */
     call<T = unknown>(to: Address, message: unknown, options?: CallOptions): Promise<T>;
@@ -264,7 +264,8 @@ export interface Client<Config = unknown> {
     /**
      * Closes the mailbox: its address is dead from then on. With `keep` it only stops reading, so that the mailbox
      * can be resumed by its key (or from the storage); messages that were not taken come again then. Resolves when
-     * the server was told, or can't be reached; then the mailbox expires by itself.
+     * the server was told, or can't be reached; then the mailbox expires by itself. The first call decides: what was kept is
+     * not closed by a second one, but by a client that resumes it.
      */
     close(options?: {
         readonly keep?: boolean;

@@ -272,6 +272,15 @@ export function mailboxCases(test: Register): void {
     equal(statuses, ['open', 'closed']);
   });
 
+  test('a mailbox that was kept is closed by who resumes it', async t => {
+    const [kept, other] = await Promise.all([t.start(), t.start()]);
+    await kept.close({ keep: true });
+    await kept.close();
+    await other.send(kept.address, 'it lives on');
+    await (await t.start({ key: kept.key })).close();
+    await rejects(other.send(kept.address, 1), 'closed');
+  });
+
   test('an envelope carries what travelled around the body', async t => {
     const client = await t.start();
     const to = await attenuate(client.address, { label: 'shop' });
