@@ -74,6 +74,7 @@ async function repeat(
   signal: AbortSignal,
   onFailure: (error: GenBrowserError) => void,
 ): Promise<void> {
+  let lost = false; // an attempt may have arrived
   for (let failures = 0; ; ) {
     try {
       return await attempt(wire, text, ATTEMPT * 2 ** failures, signal);
@@ -81,10 +82,11 @@ async function repeat(
       if (signal.aborted) throw cause;
       const error = cause as GenBrowserError;
       onFailure(error);
-      if (failures && done.includes(error.code)) return;
+      if (lost && done.includes(error.code)) return;
       // No answer, or one that says that there is none at the moment.
       const { status = Infinity } = error;
       if (status < 502 && !(answers && status == 429)) throw error;
+      lost ||= status != 429;
       const waiting = pause(delayAfter(error, ++failures));
       const stopListening = onAbort(signal, waiting.skip);
       await waiting.over;

@@ -1,4 +1,5 @@
 import type { GenBrowserError } from 'gen-browser';
+import { problem } from './answers.js';
 import { equal, ok, rejects, until } from './assert.js';
 import { type Context, type Register, reaches, withoutJitter } from './context.js';
 
@@ -39,6 +40,25 @@ export function lostCases(test: Register): void {
     await caller.close();
     await replying;
     equal(attempts, [202, 410]);
+  });
+
+  test('a reply that found no room did not arrive at who closed since', async t => {
+    withoutJitter(t);
+    const caller = await t.start();
+    const full = [problem(429, 'full')];
+    const callee = await t.start({
+      async fetch(input, init) {
+        if (!String(init?.body).includes('"kind":"reply"')) return fetch(input, init);
+        await caller.mailbox.closed;
+        return full.shift() ?? fetch(input, init);
+      },
+    });
+    caller.call(callee.address, 1).catch(() => {});
+    const call = await callee.mailbox.receiveEnvelope();
+    const refused = rejects(callee.reply(call, 'too late'), 'closed');
+    await caller.close();
+    await refused;
+    equal(full.length, 0);
   });
 
   test('what a callee throws fails the call, whatever it is', async t => {
