@@ -50,8 +50,9 @@ type Options struct {
 	SendBytesBurst int
 	// StreamsPerClient is how many streams a client address may have; 0 is no limit.
 	StreamsPerClient int
-	// HeldPerClient is how many requests a client address may hold open: uploads, calls and long-polls; 0 is no limit. A
-	// long-poll that follows another one may come before that one's place is free.
+	// HeldPerClient is how many requests a client address may hold open: calls, long-polls, and uploads but for those that
+	// are no longer than one line may be; 0 is no limit. A long-poll that follows another one may come before that one's
+	// place is free.
 	HeldPerClient int
 	// MailboxesPerClient is how many mailboxes a client address may have that it opened here, since this server started
 	// and which it keeps, and MonitorsPerClient how many monitors and links, of what this server keeps; 0 is no limit.

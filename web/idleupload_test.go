@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -17,6 +18,25 @@ func TestSendManyStalled(t *testing.T) {
 	fmt.Fprintf(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n{}\n")
 	if _, err := io.Copy(io.Discard, c); err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Errorf("the server still waits: %v", err)
+	}
+}
+
+// TestSendManyDrips: a short body has as long as that in all, though it goes on; a long one, for which the quota of held requests
+// counts, as long as it goes on.
+func TestSendManyDrips(t *testing.T) {
+	for length, ends := range map[int]bool{1000: true, 1 << 20: false} {
+		overPipes(t, false, &http.Server{}, func(t *testing.T, p *piped) {
+			c := p.dial(t)
+			slow := p.gb.slow
+			fmt.Fprintf(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", length)
+			var err error
+			for began := time.Now(); err == nil && time.Since(began) < 3*slow; time.Sleep(slow / 2) {
+				_, err = io.WriteString(c, "\n")
+			}
+			if (err != nil) != ends {
+				t.Errorf("%d bytes: after %v: %v", length, 3*slow, err)
+			}
+		})
 	}
 }
 

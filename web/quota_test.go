@@ -127,6 +127,7 @@ func TestStreamsAtOnce(t *testing.T) {
 // TestHeldPerClient: an upload, a call and a long-poll that wait are all that a client may have that may have three.
 func TestHeldPerClient(t *testing.T) {
 	s := serve(t, setup{web: Options{HeldPerClient: 3, ClientAddress: byHeader}})
+	most := s.office.Limits().Body + lineOverhead // of an upload that is not held
 	box := s.open()
 	key := "Bearer " + box.Key
 	pipe, upload := io.Pipe()
@@ -160,7 +161,7 @@ func TestHeldPerClient(t *testing.T) {
 	}
 	until(t, "all wait", func() bool { return places() == 3 })
 	for what, a := range map[string]answered{
-		"an upload":   s.do("POST", "/_gb/send", "", "Content-Type", "application/x-ndjson", "Client", "a"),
+		"an upload":   s.do("POST", "/_gb/send", strings.Repeat("\n", most+1), "Content-Type", "application/x-ndjson", "Client", "a"),
 		"a call":      s.do("POST", "/_gb/call/"+box.Address, "1", "Client", "a"),
 		"a long-poll": s.do("GET", "/_gb/mailbox?wait=0", "", "Accept", "application/json", "Authorization", key, "Client", "a"),
 	} {
@@ -171,6 +172,9 @@ func TestHeldPerClient(t *testing.T) {
 	}
 	if a := s.do("POST", "/_gb/send", "\n", "Content-Type", "application/x-ndjson", "Client", "b"); a.status != 200 {
 		t.Errorf("an upload of another client: %d %s", a.status, a.body)
+	}
+	if a := s.do("POST", "/_gb/send", strings.Repeat("\n", most), "Content-Type", "application/x-ndjson", "Client", "a"); a.status != 200 {
+		t.Errorf("an upload that is as short as a send: %d %s", a.status, a.body)
 	}
 	cancel()
 	upload.Close()

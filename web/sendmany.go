@@ -29,7 +29,10 @@ const (
 // sender keeps the request open.
 func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
-	leave, err := h.mayUpload(r)
+	limits := h.office.Limits()
+	maxLine := limits.Body + lineOverhead
+	short := r.ContentLength >= 0 && r.ContentLength <= int64(maxLine)
+	leave, err := h.mayUpload(r, short)
 	if err != nil {
 		rc.SetReadDeadline(time.Now()) // or net/http would wait for more of the body before it answers
 		h.refuse(w, err)
@@ -69,8 +72,7 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	if u.counted = h.messages != nil || h.bytes != nil || h.monitors != nil; u.counted {
 		u.client = h.address(r)
 	}
-	limits := h.office.Limits()
-	u.endless, u.maxLine, u.depth = endless, limits.Body+lineOverhead, limits.Depth
+	u.short, u.endless, u.maxLine, u.depth = short, endless, maxLine, limits.Depth
 	err = u.run()
 	rc.SetWriteDeadline(time.Now().Add(h.slow)) // for the end of the answer, which net/http writes
 	if err != nil {
@@ -81,13 +83,17 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// mayUpload returns what to call when the upload is over, or why there is none.
-func (h *Handler) mayUpload(r *http.Request) (leave func(), err error) {
+// mayUpload returns what to call when the upload is over, or why there is none. A short one counts as a send does, and is not
+// held open.
+func (h *Handler) mayUpload(r *http.Request, short bool) (leave func(), err error) {
 	if typ := r.Header.Get("Content-Type"); !ndjsonType(typ) {
 		return nil, &problem.Problem{Kind: problem.UnsupportedMedia, Detail: strconv.Quote(typ) + "; want application/x-ndjson"}
 	}
 	if h.office.ShuttingDown() {
 		return nil, server.ErrShuttingDown
+	}
+	if short {
+		return func() {}, nil
 	}
 	return h.held.enter(r)
 }
@@ -105,6 +111,7 @@ func ndjsonType(typ string) bool {
 type upload struct {
 	h       *Handler
 	body    io.Reader
+	short   bool // it is no longer than one line may be
 	endless bool // the sender said no length: it may wait for an answer before it sends more
 	maxLine int
 	depth   int    // of nesting, at most
@@ -188,11 +195,11 @@ func (u *upload) read() error {
 	return err
 }
 
-// patience has a body of known length go on. One that is endless may pause as long as it likes, and one that pauses would
-// keep its connection for ever.
+// patience has a body of known length go on, and a short one come to its end: one that pauses would keep its connection for
+// ever. One that is endless may pause as long as it likes.
 func (u *upload) patience() {
 	now, d := time.Now(), atLeast(u.h.slow)
-	if u.endless || u.h.ctx.Err() != nil || !soon(u.readUntil, d, now) {
+	if u.short && !u.readUntil.IsZero() || u.endless || u.h.ctx.Err() != nil || !soon(u.readUntil, d, now) {
 		return
 	}
 	u.readUntil = now.Add(d)
