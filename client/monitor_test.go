@@ -207,8 +207,8 @@ func TestUnlinkThatFails(t *testing.T) {
 	})
 }
 
-// An exit whose answer was lost with its connection did what it was to do; one that was refused at first did not.
-func TestExitWhoseAnswerIsLost(t *testing.T) {
+// An exit or a reply whose answer was lost with its connection did what it was to do; one that was refused at first did not.
+func TestWhatEndsWithoutAnAnswer(t *testing.T) {
 	serve := func(s *uplinkScript, n int, u *upload) {
 		for l, ok := u.next(); ok; l, ok = u.next() {
 			if n == 1 && l.Body == "lost" {
@@ -217,11 +217,20 @@ func TestExitWhoseAnswerIsLost(t *testing.T) {
 			u.answer(l.ID, `"type":"urn:gen-browser:closed","title":"The mailbox was closed","status":410`)
 		}
 	}
-	playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
-		wantError(t, s.Exit(s.ctx, s.to, "refused"), problem.Closed)
-		wantError(t, s.Exit(s.ctx, s.to, "lost"), nil)
-		wantError(t, s.Exit(s.ctx, s.to, "refused"), problem.Closed)
-	})
+	for name, do := range map[string]func(s *uplinkScript, body string) error{
+		"exit": func(s *uplinkScript, body string) error { return s.Exit(s.ctx, s.to, body) },
+		"reply": func(s *uplinkScript, body string) error {
+			return s.Reply(s.ctx, client.Message{Kind: "call", Ref: body, Reply: s.to}, body)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			playUplink(t, client.DialOptions{}, serve, func(s *uplinkScript) {
+				wantError(t, do(s, "refused"), problem.Closed)
+				wantError(t, do(s, "lost"), nil)
+				wantError(t, do(s, "refused"), problem.Closed)
+			})
+		})
+	}
 }
 
 // Of a link or monitor that had no answer nobody knows whether it is there: it is taken back all the same.

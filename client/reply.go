@@ -22,9 +22,13 @@ func (p *Peer) answer(ctx context.Context, call Message, kind string, body any) 
 	if call.Kind != "call" {
 		return errors.New("client: only a message of kind call can be answered, and this one is of kind " + call.Kind)
 	}
-	err := p.up.send(ctx, Outgoing{To: call.Reply, Kind: kind, Ref: call.Ref, Body: body})
-	if errors.Is(err, problem.Replied) {
-		return nil
+	l, err := p.up.post(Outgoing{To: call.Reply, Kind: kind, Ref: call.Ref, Body: body})
+	if err != nil {
+		return err
+	}
+	err = p.up.answered(ctx, l)
+	if errors.Is(err, problem.Replied) || isOver(err) && l.again {
+		return nil // the latter, most likely, since this one had arrived, and its answer was lost
 	}
 	return err
 }
