@@ -28,7 +28,7 @@ async function bundle(entry, format, outfile) {
   const { code } = await minify(outputFiles[0].text, {
     module: format == 'esm',
     ecma: 2020,
-    compress: { passes: 3, hoist_funs: true },
+    compress: { passes: 3, hoist_funs: true, pure_getters: true },
     format: { preamble: `/* ${name} ${version}, ${license} */` },
   });
   await writeFile(new URL(`js-client/dist/${outfile}`, root), `${code}\n`);

@@ -1,6 +1,6 @@
 import { delayAfter } from './backoff.js';
 import { type GenBrowserError, isLasting } from './errors.js';
-import { bearer, only, pause, requestWithin, type Wire } from './request.js';
+import { bearer, pause, requestWithin, type Wire } from './request.js';
 import type { Init } from './transport.js';
 
 /** Milliseconds that an acknowledgement may take. */
@@ -60,8 +60,6 @@ export function createAcks(wire: Wire): Acks {
         keepalive,
       },
       TIMEOUT,
-      undefined,
-      only(204),
     ).then(settle, error => {
       // A position that the server doesn't know any more, or a dead mailbox, of which the stream tells. What speaks in the
       // server's place knows of neither.

@@ -1,5 +1,5 @@
 import { GenBrowserError, messageOf } from './errors.js';
-import { ENDED, lineOf, post } from './line.js';
+import { ENDED, letterOf, post } from './line.js';
 import { type Arrival, assertHandler } from './mailbox.js';
 import type { Wire } from './request.js';
 import type { Client, Envelope, Handler, RequestOptions } from './types.js';
@@ -33,8 +33,8 @@ export function createAnswers(
     const { ref, reply: to } = Object(call) as Envelope;
     if (!to) throw new GenBrowserError('not-a-reply-address', 'Only a call can be answered');
     // A call has one answer: the ref is a name for it.
-    const text = lineOf({ to, kind, id: `${ref}`, ref }, message);
-    return post(wire, { text, done: ['replied', ...ENDED], answers: true }, options);
+    const letter = letterOf({ to, kind, id: `${ref}`, ref }, message);
+    return post(wire, { letter, done: ['replied', ...ENDED], answers: true }, options);
   }
 
   const reply: Answers['reply'] = async (call, value = null, options) =>

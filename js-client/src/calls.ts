@@ -1,6 +1,6 @@
 import { attenuate, encode } from './address.js';
 import { type GenBrowserError, problemOf } from './errors.js';
-import { ENDED, lineOf, post } from './line.js';
+import { ENDED, letterOf, post } from './line.js';
 import type { Wire } from './request.js';
 import type {
   Address,
@@ -58,7 +58,7 @@ export function createCalls(
       ...(expires && { expires }),
     });
     const members = { to, ref, reply };
-    const text = lineOf({ kind, id: ref, ...members }, message);
+    const letter = letterOf({ kind, id: ref, ...members }, message);
     if (ended) throw ended;
     const answer = new Promise<Envelope>((resolve, reject) => {
       waiting.set(ref, { resolve, reject, onState });
@@ -66,18 +66,18 @@ export function createCalls(
     // Nobody needs to wait for it: the end of the mailbox is told elsewhere.
     answer.catch(() => {});
     const asked = () => waiting.get(ref);
-    return { members, text, answer, asked, forget: () => waiting.delete(ref) };
+    return { members, letter, answer, asked, forget: () => waiting.delete(ref) };
   }
 
   async function call<T>(to: Address, message: unknown, options: CallOptions = {}): Promise<T> {
     const { timeout = 10_000 } = options;
     const expires = timeout < FOR_EVER ? Math.ceil((Date.now() + timeout) / 1000) + 1 : undefined;
-    const { text, answer, forget } = await ask('call', to, message, expires);
+    const { letter, answer, forget } = await ask('call', to, message, expires);
     try {
       const { kind, body } = await post(
         wire,
         // Who ended after an attempt without an answer may have been called, and have answered.
-        { text, done: ENDED },
+        { letter, done: ENDED },
         { ...options, timeout },
         // The reply may come although the line's own answer was lost.
         accepted => Promise.race([accepted.then(() => answer), answer]),
@@ -98,9 +98,15 @@ export function createCalls(
   ): Promise<{ told: Promise<Down>; stop(options?: RequestOptions): Promise<void> }> {
     const { onState, grace } = options;
     const asks = { states: onState && true, grace };
-    const { members, text, answer, asked, forget } = await ask(kind, to, asks, undefined, onState);
+    const { members, letter, answer, asked, forget } = await ask(
+      kind,
+      to,
+      asks,
+      undefined,
+      onState,
+    );
     try {
-      await post(wire, { text }, options, accepted => Promise.race([accepted, answer]));
+      await post(wire, { letter }, options, accepted => Promise.race([accepted, answer]));
     } catch (error) {
       forget();
       throw error;
@@ -114,7 +120,7 @@ export function createCalls(
         // What was told already needs no taking back.
         if (!one) return;
         one.onState = undefined;
-        await post(wire, { text: lineOf({ kind: undo, ...members }, null) }, options);
+        await post(wire, { letter: letterOf({ kind: undo, ...members }, null) }, options);
         forget();
       },
     };

@@ -1,5 +1,5 @@
 import { GenBrowserError } from './errors.js';
-import { after, onAbort } from './request.js';
+import { onAbort, within } from './request.js';
 import type { Closed, Envelope, Handler, Mailbox, ReceiveOptions } from './types.js';
 
 /** A message that arrived whole, on its way to the program. */
@@ -47,12 +47,11 @@ export function createMailbox(
   });
 
   function assertNotRead() {
-    if (handler) throw busy('Cannot receive while a handler is set');
-    if (iterating) throw busy('Cannot receive while the mailbox is iterated');
+    const by = (handler && 'a handler') || (iterating && 'an iteration') || (receiver && 'receive');
+    if (by) throw new GenBrowserError('busy', `The mailbox is read by ${by} already`);
   }
 
   async function next({ timeout = Infinity, signal }: ReceiveOptions = {}) {
-    if (receiver) throw busy('A receive is already pending');
     if (signal?.aborted) throw signal.reason;
     const arrival = arrivals.shift();
     if (arrival) {
@@ -60,21 +59,18 @@ export function createMailbox(
       return arrival.envelope;
     }
     if (ended) throw ended;
-    const late = () => new GenBrowserError('timeout', `No message within ${timeout} ms`);
-    if (!(timeout > 0)) throw late();
-
-    let stopTimer: (() => void) | undefined;
-    let stopListening: (() => void) | undefined;
-    try {
-      return await new Promise<Envelope>((resolve, reject) => {
-        receiver = { resolve, reject };
-        stopTimer = after(timeout, () => giveUp(late()));
-        stopListening = onAbort(signal, giveUp);
-      });
-    } finally {
-      stopTimer?.();
-      stopListening?.();
-    }
+    return within(
+      timeout,
+      signal,
+      signal =>
+        new Promise<Envelope>((resolve, reject) => {
+          const waiting = { resolve, reject };
+          receiver = waiting;
+          onAbort(signal, () => {
+            if (receiver == waiting) receiver = undefined;
+          });
+        }),
+    );
   }
 
   // The receiver is gone from the moment it is settled, so that a message that comes next is queued, not lost.
@@ -114,9 +110,7 @@ export function createMailbox(
     },
 
     handle(fn: Handler<never>) {
-      if (handler) throw busy('A handler is already set');
-      if (receiver) throw busy('Cannot set a handler while a receive is pending');
-      if (iterating) throw busy('Cannot set a handler while the mailbox is iterated');
+      assertNotRead();
       if (ended && !arrivals.length) throw ended;
       assertHandler(fn);
       handler = fn as Handler;
@@ -129,7 +123,6 @@ export function createMailbox(
 
     async *[Symbol.asyncIterator]() {
       assertNotRead();
-      if (receiver) throw busy('A receive is already pending');
       iterating = true;
       try {
         for (;;) yield (await next()).body;
@@ -180,8 +173,4 @@ export function createMailbox(
 export function assertHandler(fn: unknown): void {
   if (typeof fn != 'function')
     throw new GenBrowserError('malformed-request', `A handler is a function, not ${typeof fn}`);
-}
-
-function busy(detail: string): GenBrowserError {
-  return new GenBrowserError('busy', detail);
 }

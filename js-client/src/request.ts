@@ -1,10 +1,12 @@
 import { errorOf, GenBrowserError } from './errors.js';
+import type { Outbox } from './outbox.js';
 
 /** The way to one server: what every request has in common. */
 export interface Wire {
   /** The server's URL with the prefix, without a slash at its end. */
   readonly base: string;
   readonly fetch: typeof fetch;
+  readonly outbox: Outbox;
 }
 
 /** setTimeout takes no longer one, 24 days: it would fire at once. */
@@ -70,32 +72,45 @@ export async function textOf(response: Response, signal: AbortSignal): Promise<s
   }
 }
 
-/** Like {@link request}, and gives up after `timeout` milliseconds, in which the answer must be read as well. */
-export async function requestWithin<T = Response>(
-  wire: Wire,
-  path: string,
-  init: Omit<RequestInit, 'signal'>,
+/** Does something for `timeout` milliseconds at most, or until the signal says otherwise, and aborts it then. */
+export async function within<T>(
   timeout: number,
-  signal?: AbortSignal,
-  read = (response: Response, _: AbortSignal): T | Promise<T> => response as T,
+  signal: AbortSignal | undefined,
+  doing: (signal: AbortSignal) => Promise<T>,
+  code = 'timeout',
+  cause = (): unknown => undefined,
 ): Promise<T> {
+  if (signal?.aborted) throw signal.reason;
+  const over = () => new GenBrowserError(code, `No answer within ${timeout} ms`, cause());
+  if (!(timeout > 0)) throw over();
   const attempt = new AbortController();
-  const stopTimer = after(timeout, () =>
-    attempt.abort(new GenBrowserError('timeout', `No answer within ${timeout} ms`)),
-  );
+  const stopTimer = after(timeout, () => attempt.abort(over()));
   const stopListening = onAbort(signal, reason => attempt.abort(reason));
+  const givenUp = new Promise<never>((_, reject) => {
+    onAbort(attempt.signal, reject);
+  });
   try {
-    const response = await request(wire, path, { ...init, signal: attempt.signal });
-    return await read(response, attempt.signal);
+    return await Promise.race([doing(attempt.signal), givenUp]);
   } finally {
     stopTimer();
     stopListening();
   }
 }
 
-/** Rejects unless that is the answer's status. A proxy, or a page to log in at, answers 200 for a server that never heard. */
-export function only(status: number) {
-  return (response: Response): void => {
+/**
+ * The text of what answers one request within `timeout` milliseconds. Rejects if that has another status: a proxy, or a page to
+ * log in at, answers for a server that never heard.
+ */
+export function requestWithin(
+  wire: Wire,
+  path: string,
+  init: Omit<RequestInit, 'signal'>,
+  timeout: number,
+  signal?: AbortSignal,
+  status = 204,
+): Promise<string> {
+  return within(timeout, signal, async signal => {
+    const response = await request(wire, path, { ...init, signal });
     if (response.status != status)
       throw new GenBrowserError(
         'unexpected-answer',
@@ -103,7 +118,8 @@ export function only(status: number) {
         undefined,
         response,
       );
-  };
+    return textOf(response, signal);
+  });
 }
 
 /** The headers that prove the ownership of a mailbox. A key never travels in a URL. */

@@ -4,11 +4,11 @@ import { createAnswers } from './answer.js';
 import { createCalls } from './calls.js';
 import { connect, type Owner, type Position } from './connection.js';
 import { GenBrowserError } from './errors.js';
-import { ENDED, lineOf, post } from './line.js';
+import { ENDED, letterOf, post } from './line.js';
 import { createMailbox } from './mailbox.js';
 import { createOrder } from './order.js';
+import { deliver } from './outbox.js';
 import { after, bearer, onAbort, requestWithin, type Wire } from './request.js';
-import { send } from './send.js';
 import { load } from './storage.js';
 import type { Init } from './transport.js';
 import type { Client, MailboxKey, StartOptions, Status } from './types.js';
@@ -60,6 +60,7 @@ export async function start<Config = unknown>(
     base: String(url).replace(/\/+$/, '') + prefix,
     // A browser's fetch must not be called as a method of something else.
     fetch: (input, init) => fetcher(input, init),
+    outbox: new Map(),
   };
   const name = `gen-browser:${wire.base}`;
   const store = options.key ? undefined : storage;
@@ -237,7 +238,9 @@ export async function start<Config = unknown>(
         listeners.add(listener);
         return () => listeners.delete(listener);
       },
-      send: whileOpen((to, message, sendOptions) => send(wire, to, message, sendOptions)),
+      send: whileOpen(async (to, message, { id, ttl, timeout = 30_000, ...how } = {}) =>
+        deliver(wire, letterOf({ to, id, ttl }, message), timeout, how.signal, how.keepalive),
+      ),
       call: whileOpen(calls.call) as Client['call'],
       reply: answers.reply,
       fail: answers.fail,
@@ -245,8 +248,8 @@ export async function start<Config = unknown>(
       monitor: whileOpen(calls.monitor),
       link: whileOpen(calls.link),
       exit: whileOpen(async (to, reason, options) => {
-        const text = lineOf({ to, kind: 'exit' }, reason ?? null);
-        return post(wire, { text, done: ENDED }, options);
+        const letter = letterOf({ to, kind: 'exit' }, reason ?? null);
+        return post(wire, { letter, done: ENDED }, options);
       }),
       whereis: whileOpen((exported, options) => whereis(wire, exported, options)),
       close({ keep = false } = {}) {

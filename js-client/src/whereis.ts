@@ -1,6 +1,6 @@
 import { isAddress } from './address.js';
 import { GenBrowserError } from './errors.js';
-import { requestWithin, textOf, type Wire } from './request.js';
+import { requestWithin, type Wire } from './request.js';
 import type { Address, RequestOptions } from './types.js';
 
 /** Asks for the address of an exported process. */
@@ -14,7 +14,7 @@ export async function whereis(
   // A name may have slashes, and some proxies refuse those that are escaped.
   const path = `/whereis/${encodeURIComponent(name).replaceAll('%2F', '/')}`;
   try {
-    const text = await requestWithin(wire, path, { cache: 'no-store' }, timeout, signal, textOf);
+    const text = await requestWithin(wire, path, { cache: 'no-store' }, timeout, signal, 200);
     const { address } = JSON.parse(text);
     if (isAddress(address)) return address;
   } catch (error) {

@@ -1,8 +1,9 @@
+import { type Letter } from './outbox.js';
 import { type Wire } from './request.js';
 import type { Address, RequestOptions } from './types.js';
 /** One line of what is sent with a kind, and how it counts as done. */
 export interface Line {
-    readonly text: string;
+    readonly letter: Letter;
     /** The codes that, after an attempt without an answer, tell that it had arrived. */
     readonly done?: readonly string[];
     /** Somebody waits for it: while there is no room, it is repeated as well. */
@@ -10,15 +11,16 @@ export interface Line {
 }
 interface Members {
     readonly to: Address;
-    readonly kind: string;
-    readonly id?: string;
+    readonly kind?: string;
+    readonly id?: string | undefined;
+    readonly ttl?: number | undefined;
     readonly ref?: string | undefined;
     readonly reply?: Address;
 }
 /** The codes by which the other one is at its end. */
 export declare const ENDED: string[];
-/** The text of a line. The key of a mailbox is never sent in one. */
-export declare function lineOf(members: Members, message: unknown): string;
+/** What is sent as a line. The key of a mailbox is never sent in one. */
+export declare function letterOf(members: Members, message: unknown): Letter;
 /**
  * Sends a line, and again for as long as the server can't be reached: its `id` lets it do no more than once. Settles as
  * what `outcome` makes of its acceptance, or when the time is over or the signal says so.

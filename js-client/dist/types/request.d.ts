@@ -1,8 +1,10 @@
+import type { Outbox } from './outbox.js';
 /** The way to one server: what every request has in common. */
 export interface Wire {
     /** The server's URL with the prefix, without a slash at its end. */
     readonly base: string;
     readonly fetch: typeof fetch;
+    readonly outbox: Outbox;
 }
 /** Calls `late` after `ms` milliseconds, never for `Infinity` and the like. Returns what cancels it. */
 export declare function after(ms: number, late: () => void): () => void;
@@ -19,10 +21,13 @@ export declare function request(wire: Wire, path: string, init: RequestInit): Pr
 export declare function asNetworkError(cause: unknown, signal?: AbortSignal | null): unknown;
 /** The text of an answer. Rejects as {@link request} does. */
 export declare function textOf(response: Response, signal: AbortSignal): Promise<string>;
-/** Like {@link request}, and gives up after `timeout` milliseconds, in which the answer must be read as well. */
-export declare function requestWithin<T = Response>(wire: Wire, path: string, init: Omit<RequestInit, 'signal'>, timeout: number, signal?: AbortSignal, read?: (response: Response, _: AbortSignal) => T | Promise<T>): Promise<T>;
-/** Rejects unless that is the answer's status. A proxy, or a page to log in at, answers 200 for a server that never heard. */
-export declare function only(status: number): (response: Response) => void;
+/** Does something for `timeout` milliseconds at most, or until the signal says otherwise, and aborts it then. */
+export declare function within<T>(timeout: number, signal: AbortSignal | undefined, doing: (signal: AbortSignal) => Promise<T>, code?: string, cause?: () => unknown): Promise<T>;
+/**
+ * The text of what answers one request within `timeout` milliseconds. Rejects if that has another status: a proxy, or a page to
+ * log in at, answers for a server that never heard.
+ */
+export declare function requestWithin(wire: Wire, path: string, init: Omit<RequestInit, 'signal'>, timeout: number, signal?: AbortSignal, status?: number): Promise<string>;
 /** The headers that prove the ownership of a mailbox. A key never travels in a URL. */
 export declare function bearer(key: string): {
     authorization: string;

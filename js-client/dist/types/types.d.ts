@@ -211,7 +211,8 @@ export interface Client<Config = unknown> {
     /** Calls `listener` at every change of `status`, and returns what ends that. */
     onStatus(listener: (status: Status) => void): () => void;
     /**
-     * Sends any JSON value. It resolves when the server has accepted the message.
+     * Sends any JSON value. It resolves when the server has accepted the message. What is sent to one address arrives in the order of
+     * the sends, though nobody awaits them.
      *
      * @throws GenBrowserError, or the reason of `options.signal`, always as a rejection. `full` (try after `retryAfter`), `gone`, `closed` and
      * `expired` (the receiver is), `too-large`, `unserializable`, `network`, `timeout` and so on.

@@ -14,10 +14,9 @@ import {
 export function faultCases(test: Register): void {
   test('a page in the place of the server accepts nothing', async t => {
     const client = await t.start({
-      fetch: instead(({ url }) => (url.includes('/send/') ? page(200) : undefined)),
+      fetch: instead(({ url }) => (url.endsWith('/send') ? page(200) : undefined)),
     });
-    const error = await rejects(client.send(client.address, 1), 'unexpected-answer');
-    equal(error.status, 200);
+    await rejects(client.send(client.address, 1), 'unexpected-answer');
   });
 
   test('an acknowledgement that reached no server is repeated', async t => {

@@ -68,7 +68,7 @@ export function mailboxCases(test: Register): void {
     const client = await t.start();
     const receiving = client.mailbox.receive();
     const error = await rejects(client.mailbox.receive(), 'busy');
-    equal(error.detail, 'A receive is already pending');
+    equal(error.detail, 'The mailbox is read by receive already');
     await client.send(client.address, 'for the first');
     equal(await receiving, 'for the first');
   });
@@ -160,7 +160,7 @@ export function mailboxCases(test: Register): void {
     const handled: unknown[] = [];
     client.mailbox.handle(message => handled.push(message));
     const error = await rejects(client.mailbox.receive(), 'busy');
-    equal(error.detail, 'Cannot receive while a handler is set');
+    equal(error.detail, 'The mailbox is read by a handler already');
     await rejects(client.mailbox[Symbol.asyncIterator]().next(), 'busy');
     await client.send(client.address, 1);
     await until(() => handled.length);
@@ -171,7 +171,7 @@ export function mailboxCases(test: Register): void {
     const handled: unknown[] = [];
     client.mailbox.handle(message => handled.push(message));
     const error = await throws(() => client.mailbox.handle(() => {}), 'busy');
-    equal(error.detail, 'A handler is already set');
+    equal(error.detail, 'The mailbox is read by a handler already');
     await client.send(client.address, 1);
     await until(() => handled.length);
   });
@@ -193,7 +193,7 @@ export function mailboxCases(test: Register): void {
     const client = await t.start();
     const receiving = client.mailbox.receive();
     const error = await throws(() => client.mailbox.handle(() => {}), 'busy');
-    equal(error.detail, 'Cannot set a handler while a receive is pending');
+    equal(error.detail, 'The mailbox is read by receive already');
     await client.send(client.address, 1);
     equal(await receiving, 1);
     const handled: unknown[] = [];
@@ -219,7 +219,7 @@ export function mailboxCases(test: Register): void {
     const iterator = client.mailbox[Symbol.asyncIterator]();
     const next = iterator.next();
     const error = await rejects(client.mailbox.receive(), 'busy');
-    equal(error.detail, 'Cannot receive while the mailbox is iterated');
+    equal(error.detail, 'The mailbox is read by an iteration already');
     await throws(() => client.mailbox.handle(() => {}), 'busy');
     await client.send(client.address, 1);
     equal((await next).value, 1);

@@ -165,7 +165,7 @@ export function resumeCases(test: Register): void {
     for (let n = 0; n < 3; n++) await second.send(second.address, n);
     for (let n = 0; n < 3; n++) equal(await second.mailbox.receive(), n);
     const streams = ['GET /_gb/mailbox?ack=manual', 'GET /_gb/mailbox?new&ack=manual'];
-    const others = asked.filter(request => !request.includes('/send/'));
+    const others = asked.filter(request => !request.includes('/send'));
     equal([...new Set(others)], streams); // on a busy machine it may ask again
   });
 

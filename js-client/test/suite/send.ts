@@ -119,10 +119,10 @@ export function sendCases(test: Register): void {
     equal([await client.mailbox.receive(), await client.mailbox.receive()], [1, 3]);
   });
 
-  test('send refuses a name that no header takes as it is', async t => {
+  test('send refuses a name that the server does not take', async t => {
     const client = await t.start();
     for (const id of ['', ' a', 'a b', 'a\n', 'é', '名', 'x'.repeat(129)])
-      await rejects(client.send(client.address, 1, { id }), 'malformed-request');
+      await rejects(client.send(client.address, 1, { id }), 'malformed-envelope');
     await client.send(client.address, 2, { id: '!'.repeat(64) + '~'.repeat(64) });
     equal(await client.mailbox.receive(), 2);
   });
@@ -131,8 +131,80 @@ export function sendCases(test: Register): void {
     const client = await t.start();
     await client.send(client.address, 1, { ttl: 60, keepalive: true });
     equal(await client.mailbox.receive(), 1);
-    const error = await rejects(client.send(client.address, 1, { ttl: 0 }), 'malformed-request');
+    const error = await rejects(client.send(client.address, 1, { ttl: 0 }), 'malformed-envelope');
     ok(error.detail.length > 0, 'there is a detail');
+  });
+
+  test('messages to one address arrive in the order of the sends, many in a request', async t => {
+    let requests = 0;
+    const [from, to] = await Promise.all([
+      t.start({
+        fetch(input, init) {
+          if (String(input).endsWith('/send')) requests++;
+          return fetch(input, init);
+        },
+      }),
+      t.start(),
+    ]);
+    const sent: Promise<void>[] = [];
+    for (let n = 0; n < 250; n++) sent.push(from.send(to.address, n));
+    for (let n = 0; n < 250; n++) equal(await to.mailbox.receive(), n);
+    await Promise.all(sent);
+    equal(requests, 4); // 1 at once, and 100, 100 and 49
+    to.serve(body => body);
+    const before = from.send(to.address, 'before a call');
+    equal(await from.call(to.address, 'call'), 'call');
+    equal(await to.mailbox.receive(), 'before a call');
+    await before;
+  });
+
+  test('of those that wait for others, each is refused, given up or in time by itself', async t => {
+    const held = hold();
+    const [from, to] = await Promise.all([t.start({ fetch: held.fetch }), t.start()]);
+    held.shut();
+    const first = from.send(to.address, 'first');
+    const stop = new AbortController();
+    const given = from
+      .send(to.address, 'given up', { signal: stop.signal })
+      .catch(reason => reason);
+    const late = rejects(from.send(to.address, 'late', { timeout: 20 }), 'timeout');
+    const long = rejects(from.send(to.address, 'x'.repeat(65_536)), 'too-large');
+    const named = [1, 2].map(n => from.send(to.address, n, { id: 'one-name', ttl: 60 }));
+    const last = from.send(to.address, 'last');
+    stop.abort('enough');
+    equal(await given, 'enough');
+    await late;
+    equal(held.bodies().length, 1);
+
+    // Others do not wait.
+    held.open();
+    await from.send(from.address, 'another address');
+    await from.send(to.address, 'leaves with the page', { keepalive: true });
+    equal(await to.mailbox.receive(), 'leaves with the page');
+
+    held.release();
+    await Promise.all([first, long, ...named, last]);
+    for (const body of ['first', 1, 'last']) equal(await to.mailbox.receive(), body);
+    ok(!held.bodies().join('').includes('given up'), 'what was given up is not sent');
+  });
+
+  test('what nobody waits for any more holds up nothing', async t => {
+    const held = hold();
+    const client = await t.start({ fetch: held.fetch });
+    held.shut();
+    const stop = new AbortController();
+    const first = client.send(client.address, 1, { timeout: 20 });
+    const waiting = [2, 3].map(n => client.send(client.address, n, { signal: stop.signal }));
+    await rejects(first, 'timeout');
+    await until(() => held.bodies().length == 2);
+    stop.abort('enough');
+    for (const one of waiting) equal(await one.catch(reason => reason), 'enough');
+    held.open();
+    await client.send(client.address, 4);
+    equal(await client.mailbox.receive(), 4);
+    const aborted = client.send(client.address, 5, { signal: stop.signal });
+    equal(await aborted.catch(reason => reason), 'enough');
+    equal(held.bodies().length, 3);
   });
 
   test('send obeys the restrictions of an address', async t => {
@@ -141,4 +213,34 @@ export function sendCases(test: Register): void {
     await client.send(few, 1234);
     await rejects(client.send(few, 12345), 'too-large');
   });
+}
+
+/** A fetch that keeps sends until they are released, or given up, while it is shut. */
+function hold() {
+  const bodies: string[] = [];
+  let gate: Promise<void> | undefined;
+  let release = () => {};
+  const held: typeof fetch = async (input, init) => {
+    if (!String(input).endsWith('/send')) return fetch(input, init);
+    bodies.push(String(init?.body));
+    const aborted = new Promise<void>(resolve => {
+      init?.signal?.addEventListener('abort', () => resolve());
+    });
+    if (gate) await Promise.race([gate, aborted]);
+    return fetch(input, init);
+  };
+  return {
+    fetch: held,
+    bodies: () => bodies,
+    shut() {
+      gate = new Promise(resolve => {
+        release = resolve;
+      });
+    },
+    /** For those that come from now on. */
+    open() {
+      gate = undefined;
+    },
+    release: () => release(),
+  };
 }
