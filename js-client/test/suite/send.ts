@@ -202,9 +202,21 @@ export function sendCases(test: Register): void {
     held.open();
     await client.send(client.address, 4);
     equal(await client.mailbox.receive(), 4);
-    const aborted = client.send(client.address, 5, { signal: stop.signal });
-    equal(await aborted.catch(reason => reason), 'enough');
-    equal(held.bodies().length, 3);
+    held.shut();
+    const stuck = rejects(client.send(client.address, 5, { timeout: 20 }), 'timeout');
+    const again = new AbortController();
+    const alone = client.send(client.address, 6, { signal: again.signal }).catch(reason => reason);
+    again.abort('enough');
+    equal(await alone, 'enough');
+    await stuck;
+    held.open();
+    await t.start(); // time enough to send what is left: nothing
+    await client.send(client.address, 7);
+    equal(await client.mailbox.receive(), 7);
+    equal(
+      held.bodies().map(body => body.split('\n').length - 1),
+      [1, 2, 1, 1, 1],
+    );
   });
 
   test('send obeys the restrictions of an address', async t => {
