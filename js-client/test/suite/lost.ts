@@ -8,13 +8,15 @@ export function lostCases(test: Register): void {
   test('a call whose line had no answer waits for the reply of who closed since', async t => {
     const proxy = await t.proxy('tcp');
     const callee = await t.start();
-    const { losing, attempts } = lossy(t, '"kind":"call"', callee.mailbox.closed);
+    const closed = event();
+    const { losing, attempts } = lossy(t, '"kind":"call"', closed.happened);
     const caller = await t.start({ fetch: losing }, proxy.url);
     await proxy.set({ mode: 'refuse' });
     await reaches(caller, 'reconnecting');
     const calling = caller.call(callee.address, 1, { timeout: 60_000 });
     await callee.reply(await callee.mailbox.receiveEnvelope(), 'the last word');
     await callee.close();
+    closed.happens();
     await until(() => attempts.length == 2);
     equal(attempts, [202, 410]);
     await proxy.set({ mode: 'pass' });
@@ -32,12 +34,14 @@ export function lostCases(test: Register): void {
 
   test('a reply whose line had no answer is done if who called closed since', async t => {
     const caller = await t.start();
-    const { losing, attempts } = lossy(t, '"kind":"reply"', caller.mailbox.closed);
+    const closed = event();
+    const { losing, attempts } = lossy(t, '"kind":"reply"', closed.happened);
     const callee = await t.start({ fetch: losing });
     const calling = caller.call(callee.address, 1);
     const replying = callee.mailbox.receiveEnvelope().then(call => callee.reply(call, 'taken'));
     equal(await calling, 'taken');
     await caller.close();
+    closed.happens();
     await replying;
     equal(attempts, [202, 410]);
   });
@@ -46,10 +50,11 @@ export function lostCases(test: Register): void {
     withoutJitter(t);
     const caller = await t.start();
     const full = [problem(429, 'full')];
+    const closed = event();
     const callee = await t.start({
       async fetch(input, init) {
         if (!String(init?.body).includes('"kind":"reply"')) return fetch(input, init);
-        await caller.mailbox.closed;
+        await closed.happened;
         return full.shift() ?? fetch(input, init);
       },
     });
@@ -57,6 +62,7 @@ export function lostCases(test: Register): void {
     const call = await callee.mailbox.receiveEnvelope();
     const refused = rejects(callee.reply(call, 'too late'), 'closed');
     await caller.close();
+    closed.happens();
     await refused;
     equal(full.length, 0);
   });
@@ -95,6 +101,15 @@ export function lostCases(test: Register): void {
     for (const timeout of [2 ** 31, 999_999_999_999_999, 1e15, 2 ** 53, Infinity])
       equal(await client.call(client.address, 'soon', { timeout }), 'soon');
   });
+}
+
+/** Something to wait for. The end of a mailbox is told to its own client before the server knows. */
+function event() {
+  let happens = () => {};
+  const happened = new Promise<void>(resolve => {
+    happens = resolve;
+  });
+  return { happened, happens: () => happens() };
 }
 
 /** A fetch that sends to the server itself and loses the first answer to such a line, once that is over; and what was answered. */
