@@ -28,6 +28,8 @@ type answers struct {
 
 	mu     sync.Mutex
 	out    []byte
+	brief  bool        // nothing is to be said if all were accepted
+	said   bool        // some were written, or must be
 	urgent bool        // one of them waits for nothing
 	late   int         // how many of them may wait
 	due    time.Time   // when the first of those has waited long enough
@@ -36,10 +38,10 @@ type answers struct {
 }
 
 // begin readies the answers for a request. A timer of an earlier one may still look at them, to no harm.
-func (a *answers) begin(h *Handler, w http.ResponseWriter, rc *http.ResponseController) {
+func (a *answers) begin(h *Handler, w http.ResponseWriter, rc *http.ResponseController, brief bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.h, a.w, a.rc = h, w, rc
+	a.h, a.w, a.rc, a.brief, a.said = h, w, rc, brief, false
 }
 
 func (a *answers) end() {
@@ -67,7 +69,7 @@ func (a *answers) add(id string, late bool, err error) {
 	}
 	switch {
 	case err != nil:
-		a.urgent = true
+		a.urgent, a.said = true, true
 		a.out = append(append(a.out, a.h.refusedLine(id, err)...), '\n')
 		return
 	case id == "":
@@ -138,16 +140,21 @@ func (a *answers) writeAll() {
 	a.flush()
 }
 
-// finish writes all that there is to a request that ends now. It does not flush: net/http writes the end of the answer
-// together with it.
+// finish writes all that there is to a request that ends now, or that there is nothing to say. It does not flush: net/http
+// writes the end of the answer together with it.
 func (a *answers) finish() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.out) == 0 || a.failed {
+	if a.failed {
 		return
 	}
 	a.rc.SetWriteDeadline(time.Now().Add(a.h.slow))
-	a.w.Write(a.out)
+	if a.brief && !a.said {
+		a.w.Header().Del("Content-Type")
+		a.w.WriteHeader(http.StatusNoContent)
+	} else {
+		a.w.Write(a.out)
+	}
 	a.out = a.out[:0]
 }
 
@@ -156,6 +163,7 @@ func (a *answers) flush() {
 	if len(a.out) == 0 || a.failed {
 		return
 	}
+	a.said = true
 	a.rc.SetWriteDeadline(time.Now().Add(a.h.slow))
 	defer a.rc.SetWriteDeadline(time.Time{}) // HTTP/2 ends a stream whose deadline passes while it is idle
 	_, err := a.w.Write(a.out)

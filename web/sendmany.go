@@ -68,7 +68,7 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	u := uploads.Get().(*upload)
 	defer u.release()
 	u.h, u.body, u.sender, u.rc = h, r.Body, senderOf(r), rc
-	u.answers.begin(h, w, rc)
+	u.answers.begin(h, w, rc, !endless && r.URL.RawQuery != "" && r.URL.Query().Has("brief"))
 	if u.counted = h.messages != nil || h.bytes != nil || h.monitors != nil; u.counted {
 		u.client = h.address(r)
 	}

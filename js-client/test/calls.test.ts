@@ -29,7 +29,7 @@ function fakeServer(answer: (line: Line, count: number) => object | Promise<obje
   const fetcher = async (url: string, { method, body, signal }: RequestInit = {}) => {
     if (url.endsWith('/ack')) acks.push(JSON.parse(String(body)).cursor);
     if (method == 'DELETE' || url.endsWith('/ack')) return new Response(null, { status: 204 });
-    if (url.endsWith('/send')) {
+    if (url.endsWith('/send?brief')) {
       const line = JSON.parse(String(body)) as Line;
       lines.push(line);
       const aborted = new Promise<never>((_, reject) => {

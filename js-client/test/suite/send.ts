@@ -140,7 +140,7 @@ export function sendCases(test: Register): void {
     const [from, to] = await Promise.all([
       t.start({
         fetch(input, init) {
-          if (String(input).endsWith('/send')) requests++;
+          if (String(input).includes('/send?')) requests++;
           return fetch(input, init);
         },
       }),
@@ -233,7 +233,7 @@ function hold() {
   let gate: Promise<void> | undefined;
   let release = () => {};
   const held: typeof fetch = async (input, init) => {
-    if (!String(input).endsWith('/send')) return fetch(input, init);
+    if (!String(input).includes('/send?')) return fetch(input, init);
     bodies.push(String(init?.body));
     const aborted = new Promise<void>(resolve => {
       init?.signal?.addEventListener('abort', () => resolve());
