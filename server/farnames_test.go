@@ -163,6 +163,7 @@ func TestNamesAreInherited(t *testing.T) {
 	b.mesh.lose.Store(&all)
 	closeBox(t, b.Server, last) // which only the log knows
 	b.vanish(t)
+	awaitName(t, "p", address.Address{}, a, c) // once its node is given up for lost
 	await(t, 15*time.Second, "other nodes have its names", func() bool {
 		for _, n := range []*testNode{a, c} {
 			n.names.mu.RLock()
