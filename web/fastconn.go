@@ -172,7 +172,7 @@ func (c *fastConn) serveAll() {
 	w.settle(c)
 	now, answers := time.Now(), len(w.out) > 0
 	if answers {
-		c.write(w.out, c.lane.h.turns.take(now))
+		c.write(w.out, c.lane.h.turns.take(now, 1))
 		now = time.Now() // the client may have taken its time
 	}
 	if c.last {

@@ -172,6 +172,7 @@ func (u *upload) run() error {
 		switch err {
 		case nil:
 		case io.EOF:
+			u.h.turns.take(time.Now(), 1)
 			u.answers.finish()
 			return nil
 		default:
@@ -278,8 +279,8 @@ func (u *upload) refuseLong(line []byte) {
 	}})
 }
 
-// settle answers the lines in their order, each once its message is stored. Those that came together were stored
-// together, so that it waits for the first one only.
+// settle delivers the lines that were taken and has their answers ready, in their order, each once its message is stored.
+// Those that came together were stored together, so that it waits for the first one only.
 func (u *upload) settle() {
 	for i := range u.taken {
 		t := &u.taken[i]
@@ -300,8 +301,11 @@ func (u *upload) settle() {
 	u.wake()
 }
 
-// wake lets the readers know; messages for one reader that came together are written together.
+// wake lets the readers know; messages for one reader that came together, also in other requests, are written together.
 func (u *upload) wake() {
+	if len(u.awake) > 1 {
+		u.h.turns.take(time.Now(), len(u.awake))
+	}
 	for _, r := range u.awake {
 		r.Wake()
 	}
