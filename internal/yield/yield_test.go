@@ -58,28 +58,36 @@ func TestAmongOthersWhoCompute(t *testing.T) {
 	}
 }
 
-// What took longer than is fair is left for a hundred times as long, and then tried again; what was fair is not left.
+// When two turns after another took longer than is fair, turns are left for a hundred times as long, and then tried again.
+// One alone, also with others beside it, is not.
 func TestLeftForAHundredTimes(t *testing.T) {
+	const fair, late = time.Second, time.Second + 1
 	synctest.Test(t, func(t *testing.T) {
 		var p Point
 		asked := 0
-		yield := func(ago, fair time.Duration) {
-			p.Yield(time.Now().Add(-ago), func() time.Duration { asked++; return fair })
+		turn := func(took time.Duration) {
+			p.Yield(time.Now().Add(-took), func() time.Duration { asked++; return fair })
 		}
-		yield(time.Second, time.Second)
-		yield(time.Second+1, time.Second)
-		if asked != 2 {
-			t.Fatalf("a turn that took no longer than was fair was left")
+		expect := func(want int, what string) {
+			t.Helper()
+			if asked != want {
+				t.Fatalf("%s: %d turns, want %d", what, asked, want)
+			}
 		}
+		turn(late)
+		turn(fair + 2) // it was under way beside that
+		time.Sleep(late)
+		turn(fair)
+		turn(late)
+		expect(4, "late ones alone")
+		time.Sleep(late)
+		turn(late)
+		expect(5, "two after another")
 		time.Sleep(100 * time.Second)
-		yield(0, time.Hour)
-		if asked != 2 {
-			t.Error("taken again before a hundred times as long")
-		}
+		turn(0)
+		expect(5, "before a hundred times as long")
 		time.Sleep(time.Second)
-		yield(0, time.Hour)
-		if asked != 3 {
-			t.Error("not taken again after a hundred times as long")
-		}
+		turn(0)
+		expect(6, "after a hundred times as long")
 	})
 }
