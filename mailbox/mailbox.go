@@ -100,6 +100,12 @@ func (m *Mailbox) fits(size int) bool {
 	return m.queue.len() < m.limits.Backlog && m.bytes+size <= m.limits.BacklogBytes
 }
 
+// Pressed reports whether a message with a body of that size would be refused, or have another one dropped, because the
+// mailbox is full of what no reader was given yet.
+func (m *Mailbox) Pressed(size int) bool {
+	return !m.fits(size) && m.queue.len() > 0 && m.queue.at(0).Seq > m.delivered
+}
+
 // makeRoom gives up, in this order, what expired, what was delivered, and what is oldest; each only if it may.
 func (m *Mailbox) makeRoom(size int, now time.Time) bool {
 	if m.fits(size) {

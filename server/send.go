@@ -214,6 +214,7 @@ func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) 
 		return Posted{}, err
 	}
 	b.mu.Lock()
+	b.relieve(len(msg.Body))
 	defer b.mu.Unlock()
 	if err := b.over(); err != nil {
 		return Posted{}, err

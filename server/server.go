@@ -14,6 +14,7 @@ import (
 	"github.com/genbrowser/genbrowser/internal/crew"
 	"github.com/genbrowser/genbrowser/internal/options"
 	"github.com/genbrowser/genbrowser/internal/wheel"
+	"github.com/genbrowser/genbrowser/internal/yield"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -71,6 +72,8 @@ type Server struct {
 	exports   exports
 	names     names
 	named     atomic.Uint64 // how often the names of processes, or those of exported ones, changed
+
+	relief yield.Point // where readers make room
 
 	counters  counters
 	mailboxes atomic.Int64

@@ -126,6 +126,7 @@ type upload struct {
 	next    line            // the one at hand; here, so that it is not allocated for each
 	taken   []taken         // lines that are not answered yet
 	awake   []server.Reader // to be woken
+	settled int             // lines, since the last turn
 	tooLong bool            // within a line whose head was refused
 	answers *answers        // to be written
 }
@@ -172,7 +173,7 @@ func (u *upload) run() error {
 		switch err {
 		case nil:
 		case io.EOF:
-			u.h.turns.take(time.Now(), 1)
+			u.turn()
 			u.answers.finish()
 			return nil
 		default:
@@ -282,6 +283,10 @@ func (u *upload) refuseLong(line []byte) {
 // settle delivers the lines that were taken and has their answers ready, in their order, each once its message is stored.
 // Those that came together were stored together, so that it waits for the first one only.
 func (u *upload) settle() {
+	if len(u.taken) == 0 {
+		return
+	}
+	u.settled = len(u.taken)
 	for i := range u.taken {
 		t := &u.taken[i]
 		if t.err != nil {
@@ -304,10 +309,16 @@ func (u *upload) settle() {
 // wake lets the readers know; messages for one reader that came together, also in other requests, are written together.
 func (u *upload) wake() {
 	if len(u.awake) > 1 {
-		u.h.turns.take(time.Now(), len(u.awake))
+		u.turn()
 	}
 	for _, r := range u.awake {
 		r.Wake()
 	}
 	u.awake = u.awake[:0]
+}
+
+// turn takes a turn after what was settled since the last one.
+func (u *upload) turn() {
+	u.h.turns.take(time.Now(), max(u.settled, 1))
+	u.settled = 0
 }

@@ -452,3 +452,25 @@ func TestSendManyMayBeIdle(t *testing.T) {
 		})
 	}
 }
+
+// Who sends many lines at once finds a mailbox no fuller than its reader, who takes what comes, leaves it. (Over TLS, another
+// goroutine writes, which may not be done so soon.)
+func TestManyLinesToOneReader(t *testing.T) {
+	for _, kind := range []string{"http/1.1", "plain", "fast"} {
+		s := serve(t, setup{kind: kind, server: server.Options{Limits: mailbox.Limits{Backlog: 10}}})
+		e := s.stream("/_gb/mailbox?new")
+		o := e.init()
+		var lines strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&lines, `{"to":"%s","body":%d}`+"\n", o.Address, i)
+		}
+		if a := s.do("POST", "/_gb/send?brief", lines.String(), "Content-Type", "application/x-ndjson"); a.status != http.StatusNoContent {
+			t.Fatalf("%s: %d %s", kind, a.status, a.body)
+		}
+		for i := range 100 {
+			if ev := e.next(); ev.data != fmt.Sprint(i) {
+				t.Fatalf("%s: message %d is %s", kind, i, ev.data)
+			}
+		}
+	}
+}

@@ -119,7 +119,7 @@ func TestSendsTakeTurns(t *testing.T) {
 			lines string
 			want  int64
 		}{
-			"two lines for a reader": {line(o[0]) + line(o[0]), each},
+			"two lines for a reader": {line(o[0]) + line(o[0]), 2 * each},
 			"two lines for two":      {line(o[0]) + line(o[1]), 2*each + each},
 		} {
 			if a := s.do("POST", "/_gb/send?brief", c.lines, "Content-Type", "application/x-ndjson"); a.status != http.StatusNoContent {
