@@ -57,7 +57,7 @@ func (s *Server) at(id uuid.UUID, here func(*box) error, there func(*node) error
 // forward sends a message to the node that owns its mailbox.
 func (s *Server) forward(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash) (posted Posted, err error) {
 	err = s.at(id, func(b *box) (err error) {
-		posted, err = b.append(msg, name, s.clock.now())
+		posted, err = b.append(msg, name, s.clock.now(), true)
 		return err
 	}, func(n *node) error {
 		posted = n.post(id, msg, name, s.clock.now())

@@ -154,7 +154,7 @@ func (s *Server) postHere(r *mailbox.Record, ttl uint64) (Posted, error) {
 	if s.bytes.Load()+int64(len(r.Message.Body)) > s.maxBytes {
 		return Posted{}, ErrOverloaded
 	}
-	return s.append(r.Mailbox, r.Message, r.Name, now)
+	return s.append(r.Mailbox, r.Message, r.Name, now, false)
 }
 
 // maxAwake is how many readers are woken together at most; more would keep the first ones waiting.

@@ -6,8 +6,8 @@ import "time"
 const reliefTakes = 4 * time.Millisecond
 
 // relieve has the reader take what there is, if there is no room without that: it may not have been woken for all of it yet,
-// or who writes to it may only be ready to run. mu is held, but not meanwhile.
-func (b *box) relieve(size int) {
+// or, if the caller may yield, who writes to it may only be ready to run. mu is held, but not meanwhile.
+func (b *box) relieve(size int, mayYield bool) {
 	if !b.pressed(size) {
 		return
 	}
@@ -15,7 +15,7 @@ func (b *box) relieve(size int) {
 	b.mu.Unlock()
 	r.Wake()
 	b.mu.Lock()
-	if !b.pressed(size) {
+	if !mayYield || !b.pressed(size) {
 		return
 	}
 	b.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/genbrowser/genbrowser/mailbox"
@@ -90,6 +91,31 @@ func TestReadersGoroutineHasItsTurn(t *testing.T) {
 	}
 	if accepted != 100 {
 		t.Errorf("%d messages were accepted, want all 100", accepted)
+	}
+}
+
+// What other nodes send waits for no such turn: behind it comes what is for other mailboxes.
+func TestPacketsOfOtherNodesDoNotYield(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	s, r := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}}), &takes{started: true}
+	m := r.taking(t, s, Subscribing{})
+	id := grant(t, s, m.Address.String()).Mailbox()
+	mustPost(t, s, m.Address, "1")
+	r.mu.Lock() // it takes nothing
+	defer r.mu.Unlock()
+	for _, mayYield := range []bool{false, true} {
+		yielded := 0
+		for range 20 { // as above
+			var others atomic.Bool
+			go others.Store(true)
+			s.append(id, mailbox.Message{Body: []byte("2")}, mailbox.NameHash{}, s.clock.now(), mayYield)
+			if others.Load() {
+				yielded++
+			}
+		}
+		if (yielded > 10) != mayYield {
+			t.Errorf("%d of 20 yielded; may yield: %v", yielded, mayYield)
+		}
 	}
 }
 

@@ -194,27 +194,29 @@ func (s *Server) place(ctx context.Context, g *address.Grant, msg mailbox.Messag
 		mailbox.OneLine(msg.Body)
 		return s.toProcess(ctx, string(g.Name()), msg, name)
 	}
-	posted, err := s.append(g.Mailbox(), msg, name, s.clock.now())
+	posted, err := s.append(g.Mailbox(), msg, name, s.clock.now(), true)
 	if errors.Is(err, errElsewhere) {
 		return s.forward(g.Mailbox(), msg, name)
 	}
 	return posted, err
 }
 
-func (s *Server) append(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time) (Posted, error) {
+// append appends to a mailbox of this node. mayYield says that whoever calls sends for nobody else, as who takes packets of
+// other nodes does.
+func (s *Server) append(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, now time.Time, mayYield bool) (Posted, error) {
 	b, err := s.find(id)
 	if err != nil {
 		return Posted{}, err
 	}
-	return b.append(msg, name, now)
+	return b.append(msg, name, now, mayYield)
 }
 
-func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time) (Posted, error) {
+func (b *box) append(msg mailbox.Message, name mailbox.NameHash, now time.Time, mayYield bool) (Posted, error) {
 	if err := b.log.ready(); err != nil {
 		return Posted{}, err
 	}
 	b.mu.Lock()
-	b.relieve(len(msg.Body))
+	b.relieve(len(msg.Body), mayYield)
 	defer b.mu.Unlock()
 	if err := b.over(); err != nil {
 		return Posted{}, err
