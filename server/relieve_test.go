@@ -96,25 +96,36 @@ func TestReadersGoroutineHasItsTurn(t *testing.T) {
 
 // What other nodes send waits for no such turn: behind it comes what is for other mailboxes.
 func TestPacketsOfOtherNodesDoNotYield(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	s, r := newServer(t, Options{Limits: mailbox.Limits{Backlog: 1}}), &takes{started: true}
+	s, r := startNodes(t, 1, Options{Limits: mailbox.Limits{Backlog: 1}})[0].Server, &takes{started: true}
 	m := r.taking(t, s, Subscribing{})
-	id := grant(t, s, m.Address.String()).Mailbox()
-	mustPost(t, s, m.Address, "1")
+	packed := mailbox.Record{Mailbox: grant(t, s, m.Address.String()).Mailbox(), Message: mailbox.Message{Body: []byte("2")}}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	r.mu.Lock() // it takes nothing
 	defer r.mu.Unlock()
-	for _, mayYield := range []bool{false, true} {
+	mustPost(t, s, m.Address, "1")
+	for _, from := range []struct {
+		name   string
+		yields bool
+		send   func() error
+	}{
+		{"another node", false, func() error { _, err := s.postHere(&packed, 0); return err }},
+		{"here", true, func() error { return post(s, m.Address, "2") }},
+	} {
 		yielded := 0
 		for range 20 { // as above
 			var others atomic.Bool
 			go others.Store(true)
-			s.append(id, mailbox.Message{Body: []byte("2")}, mailbox.NameHash{}, s.clock.now(), mayYield)
-			if others.Load() {
+			err := from.send()
+			had := others.Load()
+			if !errors.Is(err, mailbox.ErrFull) {
+				t.Fatalf("%s: %v, want ErrFull", from.name, err)
+			}
+			if had {
 				yielded++
 			}
 		}
-		if (yielded > 10) != mayYield {
-			t.Errorf("%d of 20 yielded; may yield: %v", yielded, mayYield)
+		if (yielded > 10) != from.yields {
+			t.Errorf("from %s: %d of 20 yielded", from.name, yielded)
 		}
 	}
 }
