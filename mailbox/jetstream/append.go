@@ -56,6 +56,9 @@ func (l *Log) append(ctx context.Context, entry []byte) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err // nothing was sent, so nothing is in doubt
 	}
+	if err := l.begin(ctx); err != nil {
+		return 0, err
+	}
 	silent := 0
 	for try := 0; ; try++ {
 		if l.doubt != nil {
@@ -78,6 +81,18 @@ func (l *Log) append(ctx context.Context, entry []byte) (uint64, error) {
 			return 0, err
 		}
 	}
+}
+
+// begin finds out where the log ends that the lane's first entry comes after: [Log.trimmed] goes by it.
+func (l *Log) begin(ctx context.Context) error {
+	if l.begun {
+		return nil
+	}
+	stats, err := l.Stats(ctx)
+	if err == nil {
+		l.begun, l.began = true, stats.Last
+	}
+	return err
 }
 
 // doubtful tells whether the entry may be stored in spite of the error, or the lane has changed.
@@ -138,7 +153,8 @@ func (l *Log) settle(ctx context.Context) (uint64, error) {
 	return 0, fmt.Errorf("somebody else appends to the lane %s", l.lane)
 }
 
-// trimmed is for a lane that has no entry any more. Trim keeps the newest one of a lane that is not sealed.
+// trimmed is for a lane that has no entry. Trim keeps the newest one of a lane that is not sealed, so it was sealed, unless
+// its first entry is not stored: that is certain as long as all is there that came after the lane began.
 func (l *Log) trimmed(ctx context.Context) error {
 	stats, err := l.Stats(ctx)
 	switch {
@@ -146,6 +162,8 @@ func (l *Log) trimmed(ctx context.Context) error {
 		return err
 	case stats.Last < l.last:
 		return l.lost()
+	case l.last == 0 && stats.First <= l.began+1:
+		return nil
 	}
 	return l.stop()
 }

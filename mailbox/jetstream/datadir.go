@@ -99,19 +99,22 @@ func writeFormat(path string, f format) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, text)
+	return replaceFile(path, append(text, '\n'))
 }
 
+// unfinished is how the name of a file ends that is to replace another one, until it is on the disk.
+const unfinished = ".new"
+
 func replaceFile(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path+unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(text)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+		return errors.Join(err, os.Remove(path+unfinished)) // the disk may be full
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(path+unfinished, path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))

@@ -26,7 +26,7 @@ type embedded struct {
 	server   *natsserver.Server
 	password string // of the connections from this process
 	log      string // its name
-	tail     *tail  // to be checked, and restored by stop if it can't be used; nil for none
+	tail     *tail  // to be checked; nil for none
 }
 
 func openEmbedded(ctx context.Context, options Options) (*Log, error) {
@@ -61,7 +61,7 @@ func startEmbedded(options Options, onTrouble func(string)) (*embedded, error) {
 		return nil, err
 	}
 	e := &embedded{dir: dir, password: rand.Text(), log: options.Name}
-	if e.tail, err = readTail(options.Dir, options.Name); err == nil {
+	if err = e.keepTail(options); err == nil {
 		err = dir.forgetIndex(options.Name)
 	}
 	if err == nil {
@@ -71,6 +71,19 @@ func startEmbedded(options Options, onTrouble func(string)) (*embedded, error) {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), e.stop(), dir.close())
 	}
 	return e, nil
+}
+
+// keepTail makes sure that it can be judged what the server does to the end of the log. A cluster's node needs no copy, because
+// the others have what it lacks, and may have it shorten its log.
+func (e *embedded) keepTail(options Options) error {
+	err := e.dir.putBack(e.log)
+	if err == nil {
+		e.tail, err = readTail(options.Dir, e.log)
+	}
+	if err != nil || e.tail == nil || options.Cluster != nil {
+		return err
+	}
+	return e.tail.keep()
 }
 
 func (e *embedded) start(options Options, onTrouble func(string)) error {
@@ -166,15 +179,12 @@ func (e *embedded) connection() []nats.Option {
 	return []nats.Option{nats.InProcessServer(e.server), nats.UserInfo("genbrowser", e.password)}
 }
 
-// stop returns when the server is down.
+// stop returns when the server is down, and has what it cut off if the log was not let go on without.
 func (e *embedded) stop() error {
-	if e.server != nil {
-		e.server.Shutdown()
-		e.server.WaitForShutdown()
+	if e.server == nil {
+		return nil
 	}
-	var err error
-	if e.tail != nil {
-		err = e.tail.restore(e.log)
-	}
-	return err
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+	return e.dir.putBack(e.log)
 }

@@ -51,6 +51,8 @@ type Log struct {
 	// The rest is Append's.
 	publisher publisher
 	last      uint64 // the newest entry of the lane
+	begun     bool   // began is known
+	began     uint64 // the newest entry of the log before the lane's first
 	doubt     []byte // an entry that may be stored after last
 }
 
@@ -148,7 +150,7 @@ func (l *Log) subject() string { return l.name + ".log." + l.lane }
 // Renew implements [mailbox.Log].
 func (l *Log) Renew() {
 	l.lane = uuid.NewString()
-	l.last, l.doubt = 0, nil
+	l.last, l.begun, l.doubt = 0, false, nil
 	l.publisher.msg.Subject = l.subject()
 	l.sealed.Store(false)
 }

@@ -20,12 +20,13 @@ import (
 )
 
 // proxy stands between a log and its NATS. With cut set, it lets the next publish through and then cuts the
-// connection, before an answer can come back. With gather set, it lets nothing through until as many lanes are asked
+// connection, before an answer can come back. With swallow set, it cuts it before. With gather set, it lets nothing through until as many lanes are asked
 // for, all of them unanswered.
 type proxy struct {
 	net.Listener
 	to       string
 	cut      atomic.Bool
+	swallow  atomic.Bool
 	gather   atomic.Int64
 	finished sync.WaitGroup
 }
@@ -76,6 +77,10 @@ func (p *proxy) forward(client, server net.Conn) {
 				held = nil
 			}
 			continue
+		}
+		if bytes.Contains(buf[:n], []byte("HPUB ")) && p.swallow.CompareAndSwap(true, false) {
+			client.Close()
+			return
 		}
 		if bytes.Contains(buf[:n], []byte("HPUB ")) && p.cut.CompareAndSwap(true, false) {
 			client.Close()
@@ -145,6 +150,51 @@ func TestAnswerLostThenSealed(t *testing.T) {
 	}
 	if _, err := l.Append(within(t), []byte("3")); !errors.Is(err, mailbox.ErrSealed) {
 		t.Errorf("append after the seal: %v", err)
+	}
+}
+
+// TestFirstEntryLost: a lane whose first entry did not arrive is not sealed, whatever was trimmed before it began.
+func TestFirstEntryLost(t *testing.T) {
+	server := external(t, t.TempDir(), natsserver.RANDOM_PORT)
+	p := startProxy(t, server.Addr().String())
+	trimmed := func(l *Log) {
+		t.Helper()
+		seq := mustAppend(t, l, "goes")
+		if err := errors.Join(l.Seal(within(t), l.Lane(), seq), l.Trim(within(t), seq+2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := Options{URLs: []string{"nats://" + p.Addr().String()}}
+	trimmed(mustOpen(t, options))
+	l := mustOpen(t, options)
+	for n := range 3 {
+		p.swallow.Store(true)
+		if want, seq := uint64(4*n+3), mustAppend(t, l, "first"); seq != want || p.swallow.Load() {
+			t.Errorf("the entry that did not arrive at first is %d, want %d", seq, want)
+		}
+		if err := l.Seal(within(t), l.Lane(), l.last); err != nil {
+			t.Fatal(err)
+		}
+		trimmed(mustOpen(t, options))
+		l.Renew()
+	}
+}
+
+// TestFirstEntrySealed: a lane whose first entry arrived, and was sealed and trimmed before the writer heard of it, is sealed.
+func TestFirstEntrySealed(t *testing.T) {
+	server := external(t, t.TempDir(), natsserver.RANDOM_PORT)
+	l := mustOpen(t, Options{URLs: []string{server.ClientURL()}})
+	other := mustOpen(t, Options{URLs: []string{server.ClientURL()}})
+	seq, err := l.publisher.publish(within(t), l.alarm, 0, []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.doubt = []byte("1") // as if there had been no answer
+	if err := errors.Join(other.Seal(within(t), l.Lane(), seq), other.Trim(within(t), 3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(within(t), []byte("1")); !errors.Is(err, mailbox.ErrSealed) {
+		t.Errorf("append: %v, want %v", err, mailbox.ErrSealed)
 	}
 }
 

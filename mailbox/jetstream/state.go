@@ -58,7 +58,7 @@ func (d *dataDir) setState(log string, s state) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(d.statePath(log), text)
+	return replaceFile(d.statePath(log), append(text, '\n'))
 }
 
 // forgetIndex makes JetStream look for itself how far a log goes, where its index may be on the disk and entries that are in

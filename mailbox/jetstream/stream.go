@@ -69,6 +69,7 @@ func (l *Log) findStream(ctx context.Context, options Options) error {
 		return fmt.Errorf("stream %s: %w", l.name, err)
 	}
 	l.found = info.State.Last
+	l.begun, l.began = true, info.State.Last
 	if err := l.reopen(options); err != nil {
 		return err
 	}

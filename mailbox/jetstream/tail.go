@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -38,45 +37,23 @@ func readTail(dir, log string) (*tail, error) {
 // byNumber compares files of one directory, which have numbers without leading zeros.
 func byNumber(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }
 
+// subjects is what the subject of each entry begins with.
+func subjects(log string) []byte { return []byte(log + ".log.") }
+
 // cut returns how many bytes are gone from the end, and whether an entry is among them that was acknowledged.
-func (t *tail) cut(log string) (size int, acknowledged bool) {
+func (t *tail) cut(log string) (size int, acknowledged bool, err error) {
 	is, err := os.ReadFile(t.file)
-	subject := log + ".log." // each entry has it
 	gone, beginsSo := bytes.CutPrefix(t.was, is)
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return 0, false
-	case !beginsSo && bytes.Contains(is, []byte(subject)):
-		return 0, false // what was trimmed is left out
+		return 0, false, err
+	case !beginsSo && bytes.Contains(is, subjects(log)):
+		return 0, false, nil // what was trimmed is left out
 	case !beginsSo:
 		gone = t.was
 	}
-	last := lastEntry(t.was[:len(t.was)-len(gone)])
-	return len(gone), entryAndMore(gone, subject) || endsWithEntry(gone, subject, last+2)
-}
-
-// restore brings back what was cut off. A file that the server began behind it, to note how far it thinks that the log goes,
-// would be the newest one for who starts it again, and the damage out of sight.
-func (t *tail) restore(log string) error {
-	if size, _ := t.cut(log); size == 0 {
-		return nil
-	}
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(t.file), "*.blk"))
-	for _, file := range files {
-		if byNumber(file, t.file) > 0 {
-			err = errors.Join(err, removeNotes(file))
-		}
-	}
-	return errors.Join(err, os.WriteFile(t.file, t.was, 0o600))
-}
-
-// removeNotes removes a file that has no entries.
-func removeNotes(file string) error {
-	records, err := os.ReadFile(file)
-	if err != nil || lastEntry(records) > 0 {
-		return err
-	}
-	return os.Remove(file)
+	subject, last := string(subjects(log)), lastEntry(t.was[:len(t.was)-len(gone)])
+	return len(gone), entryAndMore(gone, subject) || endsWithEntry(gone, subject, last+2), nil
 }
 
 // checkTail reports what the server cut off. It is an error if entries are lost that were on the disk for sure.
@@ -86,23 +63,40 @@ func (l *Log) checkTail(o Options) error {
 		return nil
 	}
 	l.embedded.tail = nil
-	size, acknowledged := t.cut(l.name)
-	if size == 0 {
-		return nil
+	size, acknowledged, err := t.cut(l.name)
+	if err != nil {
+		return err
 	}
-	if !acknowledged || o.SyncEvery > 0 || o.Cluster != nil {
+	if acknowledged && o.Cluster == nil { // other nodes have them
+		if err := l.checkLoss(o, t, len(t.was)-size); err != nil {
+			return err
+		}
+	}
+	if size > 0 {
 		l.logger.Warn("the end of the log can't be read, and was cut off", "file", t.file, "bytes", size)
-		return nil
 	}
-	left := len(t.was) - size
+	return t.forget()
+}
+
+// checkLoss is for when entries that were acknowledged are gone, and of the file only its first bytes are left. It is an error,
+// unless they were not on the disk for sure when the log was written, whatever o says of what is written next. Either way the
+// log is in doubt, for whoever goes on without them.
+func (l *Log) checkLoss(o Options, t *tail, left int) error {
+	s, boot := l.embedded.dir.state(l.name), bootID()
+	if o.Restored {
+		boot = "" // a copy of a log that was open is as after a power cut
+	}
+	_, possible := s.brokenOff(boot)
+	s.Doubt = true
+	err := l.embedded.dir.setState(l.name, s)
+	if possible {
+		return err
+	}
 	last := lastEntry(t.was[:left])
 	if last == 0 {
 		last = l.embedded.lastEntry(l.name)
 	}
-	l.embedded.tail = t
-	s := l.embedded.dir.state(l.name)
-	s.Doubt = true // of who goes on without them
-	return errors.Join(l.embedded.dir.setState(l.name, s), fmt.Errorf("%w: entries that were stored can't be read any more, from entry %d on: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[4]d %[3]s)",
+	return errors.Join(err, fmt.Errorf("%w: entries that were stored can't be read any more, from entry %d on: %s is damaged behind byte %d of %d (to go on without them: truncate -s %[4]d %[3]s)",
 		mailbox.ErrDamaged, last+1, t.file, left, len(t.was)))
 }
 

@@ -59,6 +59,11 @@ func heads(file []byte) (at []int) {
 func wantDamaged(t *testing.T, name, dir, file string, is []byte) {
 	t.Helper()
 	dir, file = damaged(t, dir, file, is)
+	wantRefusedAsDamaged(t, name, dir, file, is)
+}
+
+func wantRefusedAsDamaged(t *testing.T, name, dir, file string, is []byte) {
+	t.Helper()
 	for range 2 {
 		l, err := Open(within(t), Options{Dir: dir, Logger: quiet})
 		if err == nil {
