@@ -19,6 +19,7 @@ type beat struct {
 	Processes []string          `json:"processes,omitempty"`
 	Exported  []string          `json:"exported,omitempty"`
 	Warm      []uint8           `json:"warm,omitempty"`    // shards that it does not own, and knows what is in them
+	Going     []uint8           `json:"going,omitempty"`   // shards that it owns whose processes are about to end there
 	Yields    bool              `json:"yields,omitempty"`  // it wants no shards any more
 	Leaving   bool              `json:"leaving,omitempty"` // it is gone
 	Mailboxes int64             `json:"mailboxes"`
@@ -126,7 +127,7 @@ func (c *cluster) broadcast(b *beat, leaving bool) error {
 	c.wire.Lock()
 	defer c.wire.Unlock()
 	c.mu.Lock()
-	b.Yields, b.Warm = c.yields, c.warm
+	b.Yields, b.Warm, b.Going = c.yields, c.warm, c.going
 	for id, n := range c.nodes {
 		if n.sent > 0 {
 			b.Sent[id] = n.sent
@@ -179,7 +180,7 @@ func (c *cluster) noteBeat(n *node, b beat) (first, moved bool) {
 	renamed := n.noteNames(&b)
 	first = n.beat.Clock.IsZero()
 	moved = !slices.EqualFunc(b.Shards, n.beat.Shards, func(a, b ownedShard) bool { return a.Shard == b.Shard && a.Since == b.Since })
-	same := !moved && !renamed && b.Yields == n.beat.Yields && slices.Equal(b.Warm, n.beat.Warm)
+	same := !moved && !renamed && b.Yields == n.beat.Yields && slices.Equal(b.Warm, n.beat.Warm) && slices.Equal(b.Going, n.beat.Going)
 	n.beat, n.heard = b, time.Now()
 	if !same {
 		c.reroute()

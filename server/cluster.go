@@ -56,6 +56,7 @@ type cluster struct {
 	changed chan struct{} // closed when routes do
 	left    bool
 	yields  bool    // this node is about to leave, and wants no shards
+	going   []uint8 // shards whose processes others are to wait for
 	warm    []uint8 // shards of others whose content this node knows
 
 	paused bool // readers were sent away because nothing can be stored; keepWatch's
@@ -89,7 +90,7 @@ func (c *cluster) join() error {
 	c.mu.Lock()
 	c.nodes, c.silent = make(map[string]*node), make(map[string]silentNode)
 	c.self = c.member.log.Lane()
-	c.warm = nil
+	c.warm, c.going = nil, nil
 	c.mu.Unlock()
 	c.routes.Store(&routes{})
 	c.joined, c.known = time.Now(), nil

@@ -39,7 +39,7 @@ func (s *Server) toProcess(ctx context.Context, name string, msg mailbox.Message
 func toOne(nodes []*node, at, tries int, from *Sender, name string, msg mailbox.Message, once mailbox.NameHash) *call {
 	c := nodes[at%len(nodes)].toProcess(from, name, msg, once)
 	if tries > 1 {
-		c.whenFull = func() *call { return toOne(nodes, at+1, tries-1, from, name, msg, once) }
+		c.onward = func() *call { return toOne(nodes, at+1, tries-1, from, name, msg, once) }
 	}
 	return c
 }
@@ -58,6 +58,12 @@ func (s *Server) toSingle(ctx context.Context, name string, msg mailbox.Message,
 		}
 		if err := s.cluster.reach(); err != nil { // another node may run it by now
 			return Posted{}, err
+		}
+		if n != nil && s.cluster.routes.Load().going[shardOfName(name)] {
+			if !s.cluster.awaitChange(deadline) {
+				return Posted{}, ErrUnavailable
+			}
+			continue
 		}
 		if n != nil {
 			return Posted{call: n.toProcess(senderIn(ctx), name, msg, once)}, nil

@@ -176,6 +176,7 @@ func (s *Server) lookAfter(all []*followed, late bool) (left []*followed) {
 // tellFollowLost tells who watches a process that it was lost, and is to be called again if that was in vain.
 func (s *Server) tellFollowLost(f *followed) {
 	f.telling.Store(true)
+	s.takeHalvesBack(f.Process, []mailbox.Watch{f.Watch})
 	one := tellingOf(&f.Watch, Down{Reason: downNodeLost})
 	s.notices.add(notice{server: s, tellings: []telling{one}, done: func(told bool) {
 		if told {

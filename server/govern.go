@@ -96,6 +96,7 @@ func (c *cluster) step() error {
 	missing := c.missing()
 	if len(missing) > 0 {
 		if dead {
+			c.server.vacate(c.announce(nil)) // nothing is handed over meanwhile, so that processes go on where they are
 			return nil
 		}
 		return c.claimMissing(should, missing)
@@ -311,7 +312,7 @@ func (c *cluster) handOver(should [shardCount]string) error {
 			away = append(away, i)
 		}
 	}
-	if away = c.server.vacate(away); len(away) == 0 {
+	if away = c.server.vacate(c.announce(away)); len(away) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), governPatience)
@@ -320,6 +321,20 @@ func (c *cluster) handOver(should [shardCount]string) error {
 	err := c.member.release(ctx, away)
 	c.sendBeat(false, false)
 	return err
+}
+
+// announce tells the others of which shards the processes are about to end here, so that they wait before they send to them,
+// and returns those of which they were told before.
+func (c *cluster) announce(away []uint8) (told []uint8) {
+	c.mu.Lock()
+	told = slices.DeleteFunc(slices.Clone(away), func(i uint8) bool { return !slices.Contains(c.going, i) })
+	same := slices.Equal(c.going, away)
+	c.going = away
+	c.mu.Unlock()
+	if !same {
+		c.sendBeat(false, false)
+	}
+	return told
 }
 
 func (c *cluster) isSettled(id string) bool {

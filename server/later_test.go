@@ -123,7 +123,7 @@ func TestOwedAnswers(t *testing.T) {
 		{"crash", func(s *Server, a address.Address) { s.Send(ctx, a, "panic") }, ErrCallFailed},
 		{"stop", func(s *Server, a address.Address) { s.Send(ctx, a, "stop") }, ErrGone},
 		{"release", func(s *Server, a address.Address) { s.Release("p") }, ErrGone},
-		{"exit", func(s *Server, a address.Address) { s.exitProcess("p", Down{Reason: "exit"}) }, ErrGone},
+		{"exit", func(s *Server, a address.Address) { s.exitProcess("p", mailbox.NameHash{}, Down{Reason: "exit"}) }, ErrGone},
 		{"shutdown", func(s *Server, a address.Address) { s.Shutdown(ctx) }, ErrGone},
 	} {
 		t.Run(test.name, func(t *testing.T) {

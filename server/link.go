@@ -73,10 +73,13 @@ type call struct {
 	answer []byte
 	err    error
 
-	whenFull func() *call // nil, or asks somebody else if the answer is ErrFull
+	onward func() *call // nil, or asks somebody else if the answer is one of onward
 
 	all []*call // nil, or what was asked of several nodes, whose answers say no more than that they heard
 }
+
+// onward are answers of a node that took nothing, where another one may.
+var onward = []error{ErrFull, ErrGone, ErrShuttingDown}
 
 // wait returns the answer; the error is [ErrUnavailable] if there is none.
 func (c *call) wait() (answer []byte, err error) {
@@ -90,8 +93,8 @@ func (c *call) wait() (answer []byte, err error) {
 		return nil, nil
 	}
 	<-c.done
-	if c.whenFull != nil && errors.Is(c.err, ErrFull) {
-		return c.whenFull().wait()
+	if c.onward != nil && slices.ContainsFunc(onward, func(err error) bool { return errors.Is(c.err, err) }) {
+		return c.onward().wait()
 	}
 	return c.answer, c.err
 }

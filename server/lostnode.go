@@ -336,6 +336,7 @@ func (s *Server) tellLost(w farWatch) {
 	s.watchers.far.remove(w.name, &w.Watch)
 	s.cluster.tellWatch(w, false)
 	s.watchers.mu.Unlock()
+	s.takeHalvesBack(w.name, []mailbox.Watch{w.Watch})
 	one := tellingOf(&w.Watch, Down{Reason: downNodeLost})
 	s.notices.add(notice{server: s, tellings: []telling{one}, done: func(bool) { s.told(w.name, []mailbox.Watch{w.Watch}) }})
 }

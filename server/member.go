@@ -312,11 +312,13 @@ func (m *member) trimDue(ctx context.Context) error {
 		return nil
 	}
 	floor := m.trims[due-1].floor
-	m.trims = slices.Delete(m.trims, 0, due)
 	m.mu.Unlock()
 	if err := m.log.Trim(ctx, floor); err != nil {
 		return fmt.Errorf("server: trim the log: %w", err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trims = slices.Delete(m.trims, 0, due)
 	return nil
 }
 

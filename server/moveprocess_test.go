@@ -203,6 +203,74 @@ func TestKeyedEndsBeforeItMoves(t *testing.T) {
 	}
 }
 
+// TestOthersWaitWhileItMoves: who sends from another node waits as well until a process has moved, and nothing else that is to be
+// told does.
+func TestOthersWaitWhileItMoves(t *testing.T) {
+	t.Parallel()
+	m := startMoving(t, Options{}, "order/", func(m *moving, n *testNode, who, name string) error {
+		return n.Keyed("order", func(string) Service {
+			return scripted{cast: func(_ *Context, msg Message) error { m.handle(who, msg); return nil }}
+		}, KeyedOptions{Idle: time.Hour})
+	})
+	openGate := sync.OnceFunc(func() { close(m.gate) })
+	defer openGate()
+	m.awaitVacating(t)
+	sent := make(chan error, 1)
+	go func() { sent <- post(m.b.Server, m.to, "2") }()
+	watcher := open(t, m.a.Server)
+	told := make(chan struct{})
+	for _, n := range []notice{
+		{tellings: []telling{{of: m.to, kind: mailbox.KindDemonitor, ref: "m", reply: replyAddress(t, watcher, "m")}}},
+		{tellings: []telling{{of: watcher.Address, kind: mailbox.KindDemonitor, ref: "m", reply: replyAddress(t, watcher, "m")}}, done: func(bool) { close(told) }},
+	} {
+		n.server = m.a.Server
+		m.a.notices.add(n)
+	}
+	expectOne(t, "what is told elsewhere", told)
+	if m.notes.has("a 1") || m.a.processes.vacating[m.shard].Load() == 0 {
+		t.Error("that was told once the process had moved")
+	}
+	select {
+	case err := <-sent:
+		t.Error("the other node's sender did not wait:", err)
+		sent <- nil
+	default:
+	}
+	openGate()
+	if err := <-sent; err != nil {
+		t.Error("the other node's sender:", err)
+	}
+	await(t, 5*time.Second, "both were handled, in order", func() bool { return m.notes.is("a begins, a 1, b 2") })
+}
+
+// TestMoveThatIsOff: a process that was to move goes on where it is while shards are nobody's.
+func TestMoveThatIsOff(t *testing.T) {
+	t.Parallel()
+	m := startMoving(t, Options{}, "order/", func(m *moving, n *testNode, who, name string) error {
+		return n.Keyed("order", func(string) Service {
+			return scripted{cast: func(_ *Context, msg Message) error { m.handle(who, msg); return nil }}
+		}, KeyedOptions{Idle: time.Hour})
+	})
+	m.awaitVacating(t)
+	m.b.vanish(t)
+	c := m.a.cluster
+	c.owning.Lock() // govern does nothing meanwhile
+	lost := uint8(0)
+	for lost == m.shard {
+		lost++
+	}
+	err := m.a.member.release(ctx, []uint8{lost})
+	c.owning.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(m.gate)
+	await(t, time.Second, "its process goes on", func() bool { return m.a.processes.vacating[m.shard].Load() == 0 })
+	mustPost(t, m.a.Server, m.to, "2")
+	await(t, 5*time.Second, "both were handled", func() bool { return m.notes.is("a begins, a 1, a 2") })
+	awaitShare(t, m.a)
+}
+
 // TestSingleMovesBetweenMessages: a process that one node runs at a time moves when it has handled what waited.
 func TestSingleMovesBetweenMessages(t *testing.T) {
 	t.Parallel()
@@ -247,7 +315,7 @@ func TestShardGoesInTheEnd(t *testing.T) {
 func TestEndsBeforeItBegins(t *testing.T) {
 	for reason, end := range map[string]func(s *Server, name string){
 		"normal": func(s *Server, name string) { s.leaveProcesses([]uint8{shardOfName(name)}) },
-		"exit":   func(s *Server, name string) { s.exitProcess(name, Down{Reason: "exit"}) },
+		"exit":   func(s *Server, name string) { s.exitProcess(name, mailbox.NameHash{}, Down{Reason: "exit"}) },
 	} {
 		s := newServer(t, Options{})
 		if err := s.Keyed("order", orders(new(notes)), KeyedOptions{}); err != nil {
@@ -282,7 +350,7 @@ func TestWatchesWhileItMoves(t *testing.T) {
 			t.Errorf("%v of what leaves: %v", msg.Meta.Kind, err)
 		}
 	}
-	if _, err := m.a.requestOfProcess(name, &monitor); !errors.Is(err, errElsewhere) {
+	if _, err := m.a.requestOfProcess(name, &monitor, mailbox.NameHash{}); !errors.Is(err, errElsewhere) {
 		t.Errorf("monitor of what left meanwhile: %v", err)
 	}
 	if n := len(m.a.watchers.names()); n != 0 {

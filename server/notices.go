@@ -308,6 +308,9 @@ func (s *Server) knowsWay(g *address.Grant) bool {
 			return true
 		}
 		shard = shardOfName(string(g.Name()))
+		if s.processes.vacating[shard].Load() != 0 || s.cluster.routes.Load().going[shard] {
+			return false // whoever sends there waits
+		}
 	}
 	return s.shards[shard].isOwned() || s.cluster.routes.Load().shards[shard] != nil
 }

@@ -73,6 +73,7 @@ type processes struct {
 	mu      sync.RWMutex
 	byName  map[string]*process
 	keyed   map[string]*keyed // by prefix
+	exits   mailbox.Names     // idempotency keys of exits: who has the name next is not to end by a repeated one
 	queued  int64             // messages, since the server started
 	running int               // goroutines
 	leaving map[*process]bool // keyed ones that end because another node is to have their shard
@@ -204,6 +205,9 @@ func (s *Server) register(p *process) (err error) {
 	if p.address, err = s.keys.Process(p.name); err != nil {
 		return err
 	}
+	if !s.processes.knows(p.name) {
+		s.ended(p.name, Down{Reason: downNormal}) // one that was released may still handle what waited for it
+	}
 	all := &s.processes
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -256,11 +260,18 @@ func (p *process) release() {
 }
 
 // exitProcess ends the process of that name for good, ahead of what waits for it, and cancels the context of what it
-// does. A keyed process starts anew with its next message. It reports whether there is such a process, awake.
-func (s *Server) exitProcess(name string, reason Down) bool {
+// does. A keyed process starts anew with its next message. It reports whether there is such a process, awake, or was when an
+// exit with that idempotency key came before.
+func (s *Server) exitProcess(name string, once mailbox.NameHash, reason Down) bool {
 	all := &s.processes
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	if once != (mailbox.NameHash{}) {
+		once = mailbox.HashName(name + " " + string(once[:]))
+		if all.exits.Remember(once, s.clock.now(), s.rememberNames()) {
+			return true // the one that it was for
+		}
+	}
 	p := all.byName[name]
 	if k, key := all.keyedOf(name); k != nil {
 		p = k.awake[key]

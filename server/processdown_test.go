@@ -88,7 +88,7 @@ func TestExitProcess(t *testing.T) {
 					called <- err
 				}()
 				synctest.Wait()
-				if !s.exitProcess("p", Down{Reason: "exit", Detail: "why"}) || s.exitProcess("q", Down{}) {
+				if !s.exitProcess("p", mailbox.NameHash{}, Down{Reason: "exit", Detail: "why"}) || s.exitProcess("q", mailbox.NameHash{}, Down{}) {
 					t.Error("exitProcess does not say what it did")
 				}
 				close(hold)
@@ -131,7 +131,7 @@ func TestExitCutsAHangingService(t *testing.T) {
 		a := serve(t, s, "p", scripted{cast: func(ctx *Context, _ Message) error { <-ctx.Done(); return ctx.Err() }}, ProcessOptions{})
 		mustPost(t, s, a, "1")
 		synctest.Wait()
-		s.exitProcess("p", Down{Reason: "exit"})
+		s.exitProcess("p", mailbox.NameHash{}, Down{Reason: "exit"})
 		shutDown(t, s)
 	})
 }

@@ -120,7 +120,7 @@ func (p *process) start() {
 			continue
 		}
 		c.close(errCrashed)
-		p.server.ended(p.name, crashed(err))
+		p.tellEnd(crashed(err))
 		if p.service.first != nil {
 			p.die()
 			p.service.started(err)

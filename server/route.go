@@ -1,12 +1,14 @@
 package server
 
 import (
+	"slices"
 	"time"
 )
 
 // routes says which other node owns each shard, and which nodes have a process of a name.
 type routes struct {
 	shards    [shardCount]*node
+	going     [shardCount]bool // the owner has the processes of the shard end, and takes no more for them
 	processes map[string][]*node
 	silent    map[string]bool // processes of nodes that are silent, and may be back
 	exported  map[string]bool
@@ -29,6 +31,9 @@ func (c *cluster) reroute() {
 		for _, name := range n.names.exported {
 			r.exported[name] = true
 		}
+	}
+	for i, n := range r.shards {
+		r.going[i] = n != nil && slices.Contains(n.beat.Going, uint8(i))
 	}
 	for _, gone := range c.silent {
 		for _, name := range gone.names.processes {

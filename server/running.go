@@ -71,7 +71,7 @@ func (p *process) heed() {
 	}
 	p.terminate(s.reason)
 	if !s.sleep {
-		p.server.ended(p.name, s.reason) // if it had not begun
+		p.tellEnd(s.reason) // if it had not begun
 		p.die()
 	}
 }
@@ -176,7 +176,19 @@ func (p *process) terminate(reason Down) {
 			return // they were told
 		}
 	}
-	p.server.ended(p.name, reason)
+	p.tellEnd(reason)
+}
+
+// tellEnd tells who watches the process that it ended. One that was released, and whose name another has by now, has nobody
+// left to tell: register did.
+func (p *process) tellEnd(why Down) {
+	all := &p.server.processes
+	all.mu.RLock()
+	now := all.byName[p.name]
+	all.mu.RUnlock()
+	if now == nil || now == p {
+		p.server.ended(p.name, why)
+	}
 }
 
 func (p *process) handle(m Message) {
@@ -184,7 +196,7 @@ func (p *process) handle(m Message) {
 		if r := recover(); r != nil {
 			p.server.panicked("handler", p.name, r)
 			m.failed(errCrashed)
-			p.server.ended(p.name, crashed(r))
+			p.tellEnd(crashed(r))
 		}
 	}()
 	if err := p.handler.Handle(p.server.processes.handlers, m); err != nil {

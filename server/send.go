@@ -112,9 +112,9 @@ type Posted struct {
 func (p *Posted) Wait() (Reader, error) {
 	if p.call != nil || p.posts != nil {
 		err := p.elsewhere()
-		if errors.Is(err, errElsewhere) {
-			// the shard left that node meanwhile. Sending it after the shard here could put it behind a later letter
-			// of the same sender, which must decide itself.
+		if errors.Is(err, errElsewhere) || errors.Is(err, ErrShuttingDown) {
+			// the shard left that node meanwhile, or is about to. Sending it after the shard here could put it behind a
+			// later letter of the same sender, which must decide itself.
 			err = ErrUnavailable
 		}
 		return nil, err

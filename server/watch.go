@@ -75,7 +75,7 @@ func (s *Server) request(ctx context.Context, g *address.Grant, l *Letter) (Post
 	if l.Kind == mailbox.KindExit {
 		return Posted{}, s.exit(id, l.Body)
 	}
-	w, err := s.watchOf(&l.Meta, l.Body)
+	w, err := s.watchOf(&l.Meta, l.Body, false)
 	if err != nil {
 		return Posted{}, err
 	}
@@ -99,7 +99,11 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) (Po
 	ask := func(kind mailbox.Kind) error {
 		meta := l.Meta
 		meta.Kind = kind
-		posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &meta}, mailbox.NameHash{})
+		var once mailbox.NameHash
+		if kind == mailbox.KindExit {
+			once = mailbox.HashName(l.Name)
+		}
+		posted, err := s.toProcess(ctx, name, mailbox.Message{Body: l.Body, Meta: &meta}, once)
 		if err == nil {
 			_, err = posted.Wait()
 		}
@@ -108,7 +112,7 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) (Po
 	if l.Kind == mailbox.KindExit {
 		return Posted{}, ask(l.Kind)
 	}
-	w, err := s.watchOf(&l.Meta, l.Body)
+	w, err := s.watchOf(&l.Meta, l.Body, false)
 	if err != nil {
 		return Posted{}, err
 	}
@@ -129,15 +133,16 @@ func (s *Server) requestProcess(ctx context.Context, name string, l *Letter) (Po
 	return posted, err
 }
 
-// watchOf checks what asks to watch, and its reply address.
-func (s *Server) watchOf(m *mailbox.Meta, body []byte) (mailbox.Watch, error) {
+// watchOf checks what asks to watch, and its reply address. What was checked where it came in may be half a link, which the
+// server made, and takes back.
+func (s *Server) watchOf(m *mailbox.Meta, body []byte, checked bool) (mailbox.Watch, error) {
 	w := mailbox.Watch{Link: m.Kind == mailbox.KindLink || m.Kind == mailbox.KindUnlink, Ref: m.Ref, Reply: m.Reply}
 	var g address.Grant
 	err := s.keys.Verify(&g, m.Reply)
 	if err == nil {
 		err = g.Permit(address.Send, time.Now())
 	}
-	if err == nil && w.Link { // what the reply address is of is linked as well
+	if err == nil && w.Link && !checked { // what the reply address is of is linked as well
 		err = g.Permit(address.Link, time.Now())
 	}
 	if err == nil {
@@ -237,11 +242,7 @@ func (s *Server) linkBack(id uuid.UUID, w *mailbox.Watch, remove bool) error {
 
 // linkBackTo does so with what narrows the capability of the other end.
 func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, error), w *mailbox.Watch, remove bool) error {
-	caveats := []address.Caveat{address.Only(address.Send), address.Reply(w.Ref)}
-	if w.Until != 0 {
-		caveats = append(caveats, address.Expires(time.Unix(w.Until, 0)))
-	}
-	reply, err := narrow(caveats...)
+	reply, err := narrow(linkCaveats(w)...)
 	if err != nil {
 		return fmt.Errorf("server: link: %w", err)
 	}
@@ -261,6 +262,33 @@ func (s *Server) linkBackTo(narrow func(...address.Caveat) (address.Address, err
 		return s.notices.offer(notice{server: s, tellings: []telling{tellingOf(&back, downOf(err, nil))}})
 	}
 	return err
+}
+
+// linkCaveats are those of the reply address that half a link has which the server made.
+func linkCaveats(w *mailbox.Watch) []address.Caveat {
+	caveats := []address.Caveat{address.Only(address.Send), address.Reply(w.Ref)}
+	if w.Until != 0 {
+		caveats = append(caveats, address.Expires(time.Unix(w.Until, 0)))
+	}
+	return caveats
+}
+
+// takeHalvesBack does so with what the other ends of a process's links have of them, which must not end what has its name next.
+func (s *Server) takeHalvesBack(name string, watches []mailbox.Watch) {
+	var halves []telling
+	home, err := s.keys.Process(name)
+	for i := 0; i < len(watches) && err == nil; i++ {
+		w := &watches[i]
+		if !w.Link {
+			continue
+		}
+		of, badReply := address.Parse(w.Reply)
+		back, badCaveat := home.Attenuate(linkCaveats(w)...)
+		if badReply == nil && badCaveat == nil {
+			halves = append(halves, telling{of: of, kind: mailbox.KindUnlink, reply: back.String(), ref: w.Ref})
+		}
+	}
+	s.notices.add(notice{server: s, tellings: halves})
 }
 
 // watchFor adds a watch of a process of this node, or removes it, and waits until that is known and stored.

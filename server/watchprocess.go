@@ -17,17 +17,17 @@ import (
 const maxProcessWatches = 1000
 
 // requestOfProcess watches or ends a process of this node. The call is nil, or ends when the other nodes know.
-func (s *Server) requestOfProcess(name string, msg *mailbox.Message) (*call, error) {
+func (s *Server) requestOfProcess(name string, msg *mailbox.Message, once mailbox.NameHash) (*call, error) {
 	if msg.Meta.Kind == mailbox.KindExit {
 		if err := checkDetail(msg.Body); err != nil {
 			return nil, err
 		}
-		if !s.exitProcess(name, downOf(ErrExited, slices.Clone(msg.Body))) {
+		if !s.exitProcess(name, once, downOf(ErrExited, slices.Clone(msg.Body))) {
 			return nil, fmt.Errorf("%w: process %q", ErrGone, name)
 		}
 		return nil, nil
 	}
-	w, err := s.watchOf(msg.Meta, msg.Body)
+	w, err := s.watchOf(msg.Meta, msg.Body, true)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +219,7 @@ func (s *Server) ended(name string, why Down) {
 	if s.cluster != nil {
 		n.done = func(bool) { s.told(name, taken) }
 	}
+	s.takeHalvesBack(name, taken) // first, for who is told may link again
 	s.notices.add(n)
 }
 

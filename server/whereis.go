@@ -91,7 +91,7 @@ func (s *Server) forProcess(ctx context.Context, name string, msg mailbox.Messag
 		return Posted{}, errElsewhere
 	}
 	if m := msg.Meta; m != nil && m.Kind >= mailbox.KindMonitor {
-		known, err := s.requestOfProcess(name, &msg)
+		known, err := s.requestOfProcess(name, &msg, once)
 		return Posted{call: known}, err
 	}
 	return Posted{}, s.queueFor(ctx, name, msg, once)
