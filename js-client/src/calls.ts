@@ -163,6 +163,6 @@ export function createCalls(
   };
 }
 
-function random(bytes: number): string {
+export function random(bytes: number): string {
   return encode([...globalThis.crypto.getRandomValues(new Uint8Array(bytes))]);
 }

@@ -1,7 +1,7 @@
 import { createAcks } from './acks.js';
 import { isKey } from './address.js';
 import { createAnswers } from './answer.js';
-import { createCalls } from './calls.js';
+import { createCalls, random } from './calls.js';
 import { connect, type Owner, type Position } from './connection.js';
 import { GenBrowserError } from './errors.js';
 import { ENDED, letterOf, post } from './line.js';
@@ -248,7 +248,7 @@ export async function start<Config = unknown>(
       monitor: whileOpen(calls.monitor),
       link: whileOpen(calls.link),
       exit: whileOpen(async (to, reason, options) => {
-        const letter = letterOf({ to, kind: 'exit' }, reason ?? null);
+        const letter = letterOf({ to, kind: 'exit', id: random(10) }, reason ?? null);
         return post(wire, { letter, done: ENDED }, options);
       }),
       whereis: whileOpen((exported, options) => whereis(wire, exported, options)),

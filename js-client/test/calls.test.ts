@@ -326,6 +326,9 @@ describe('an exit', () => {
       ['exit', null],
       ['exit', null],
     ]);
+    const [id, again] = server.lines.map(line => line.id);
+    expect(id).toMatch(/^[\w-]+$/);
+    expect(again).toBe(id); // or it could end what has the name by then
     expect(await failureOf(client.exit(client.address, 'why'))).toMatchObject({ code: 'closed' });
     await client.close();
     vi.restoreAllMocks();

@@ -10,3 +10,4 @@ export interface Calls extends Pick<Client, 'call' | 'monitor' | 'link'> {
 }
 /** @param tell runs a callback of the program, whose faults are its own. */
 export declare function createCalls(wire: Wire, self: () => Address, tell: <T>(callback: ((value: T) => void) | undefined, value: T) => void): Calls;
+export declare function random(bytes: number): string;
