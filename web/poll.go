@@ -16,8 +16,9 @@ const (
 	defaultWait = 25 * time.Second
 	maxWait     = 60 * time.Second
 
-	// pollBytes is about how many bytes of bodies one answer carries; one message may be more.
-	pollBytes = 256 << 10
+	// pollBytes is about how many bytes of bodies one answer carries; one message may be more. Clients take an answer that is not
+	// whole after half a minute for lost, and some links carry no more than a few KiB a second.
+	pollBytes = 64 << 10
 )
 
 // poller is the reader of a long-poll.

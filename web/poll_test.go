@@ -89,13 +89,13 @@ func TestPollWaits(t *testing.T) {
 func TestPollIsBounded(t *testing.T) {
 	s := serve(t, setup{})
 	o := s.open()
-	big := quoted(60_000)
+	big := quoted(15_000)
 	for range 6 {
 		s.mustSend(o.Address, big)
 	}
 	for from, want := range map[uint64]int{0: 4, 4: 2} {
 		a := s.poll(o, fmt.Sprintf("ack=manual&cursor=%s", cursorOf(o, from)))
-		if got := strings.Count(a.body, `"body":`); got != want || len(a.body) > 257<<10 {
+		if got := strings.Count(a.body, `"body":`); got != want || len(a.body) > 65<<10 {
 			t.Errorf("from %d: %d messages in %d bytes, want %d", from, got, len(a.body), want)
 		}
 	}
