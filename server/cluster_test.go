@@ -27,9 +27,13 @@ func startNATS(t testing.TB) (url string) {
 
 func startNATSOn(t testing.TB, port int, dir string) *natsserver.Server {
 	t.Helper()
-	nats, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: port, StoreDir: dir, JetStream: true, NoSigs: true, NoLog: true,
-	})
+	return startNATSWith(t, natsserver.Options{Port: port, StoreDir: dir})
+}
+
+func startNATSWith(t testing.TB, o natsserver.Options) *natsserver.Server {
+	t.Helper()
+	o.Host, o.JetStream, o.NoSigs, o.NoLog = "127.0.0.1", true, true, true
+	nats, err := natsserver.NewServer(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,4 +400,26 @@ func TestRejoin(t *testing.T) {
 		t.Errorf("read %v, want 1 and 2", got)
 	}
 	sub.Close()
+}
+
+// TestSmallPayload: a NATS that takes messages just long enough serves with the default limits, and one below is refused at once.
+func TestSmallPayload(t *testing.T) {
+	t.Parallel()
+	const least = 97 << 10
+	for _, most := range []int32{least, least - 1} {
+		nats := startNATSWith(t, natsserver.Options{Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir(), MaxPayload: most, MaxPending: 64 << 20})
+		log, err := jetstream.Open(ctx, jetstream.Options{URLs: []string{nats.ClientURL()}, Logger: quiet})
+		if most < least {
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprint("max_payload must be at least ", least)) {
+				t.Errorf("max_payload %d: %v", most, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newServer(t, Options{Log: log, Keys: testRing(t)})
+		mustPost(t, s, open(t, s).Address, "1")
+		stopServer(t, s)
+	}
 }

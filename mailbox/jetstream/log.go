@@ -24,7 +24,9 @@ const (
 	maxEntry = 512 << 10
 	// headerRoom is what our headers, and the subject, need of a server's maximum at most.
 	headerRoom = 1 << 10
-	minEntry   = 4 << 10
+	// minEntry is what a server with the default limits needs at least, of which a mailbox may be restated in one record: with a
+	// config of 64 KiB and 1,000 names.
+	minEntry = 96 << 10
 )
 
 // Log is a [mailbox.Log] that is a JetStream stream.
