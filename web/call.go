@@ -58,12 +58,16 @@ func (h *Handler) callAndWait(w http.ResponseWriter, r *http.Request) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
+	to := mux.Vars(r)["address"]
+	if err := notKey(to); err != nil {
+		return nil, err
+	}
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout + h.slow))
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	stop := context.AfterFunc(h.ctx, cancel) // a shutdown does not wait for callees
 	defer stop()
-	reply, err := h.office.PostCall(ctx, mux.Vars(r)["address"], &letter)
+	reply, err := h.office.PostCall(ctx, to, &letter)
 	if errors.Is(err, context.Canceled) && !errors.Is(err, server.ErrCallTimeout) {
 		return nil, server.ErrShuttingDown // or who asked is gone; it was not accepted
 	}

@@ -132,6 +132,9 @@ func TestCallFails(t *testing.T) {
 		expectProblem(t, timeout, s.do("POST", "/_gb/call/"+callee.Address+"?timeout="+timeout, "1"), 400, "malformed-request")
 	}
 	expectProblem(t, "no address", s.do("POST", "/_gb/call/x", "1"), 400, "malformed-address")
+	if a := s.do("POST", "/_gb/call/"+callee.Key, "1"); a.problem() != "malformed-address" || !strings.Contains(a.body, keyInURL) || strings.Contains(a.body, callee.Key) {
+		t.Errorf("a key: %d %s", a.status, a.body)
+	}
 	expectProblem(t, "no body", s.do("POST", "/_gb/call/"+callee.Address, ""), 400, "empty-body")
 	expectProblem(t, "no JSON", s.do("POST", "/_gb/call/"+callee.Address, "x"), 400, "malformed-json")
 	expectProblem(t, "GET", s.do("GET", "/_gb/call/"+callee.Address, ""), 405, "method-not-allowed")

@@ -176,7 +176,10 @@ func (c *fastConn) serveAll() {
 		now = time.Now() // the client may have taken its time
 	}
 	if c.last {
-		c.linger(now)
+		if !c.over {
+			linger(c.conn, c.quick, c.in[:cap(c.in)], now)
+		}
+		c.over = true
 		return
 	}
 	c.await(now, answers)
@@ -216,25 +219,6 @@ func (c *fastConn) write(b []byte, now time.Time) {
 	}
 }
 
-// lingerFor is how long a client has to take its last answers.
-const lingerFor = 500 * time.Millisecond
-
-// linger ends the connection once its client does, or has had the time for it. To close it with requests unread would be a reset,
-// and answers that were written before might not arrive.
-func (c *fastConn) linger(now time.Time) {
-	if w, ok := c.conn.(interface{ CloseWrite() error }); ok && !c.over {
-		w.CloseWrite()
-		end := now.Add(lingerFor)
-		c.conn.SetReadDeadline(end)
-		for time.Now().Before(end) {
-			if _, err := c.quick.Read(c.in[:cap(c.in)]); err != nil {
-				break
-			}
-		}
-	}
-	c.over = true
-}
-
 // mayRead gives the client d to send, from a time on; 0 for any time.
 func (c *fastConn) mayRead(d time.Duration, from time.Time) {
 	d = atLeast(d)
@@ -272,8 +256,7 @@ func (w *fastWork) post(h *Handler, from *server.Sender) {
 		w.letter.TTL, p.err = parseTTL(string(r.ttl))
 	}
 	if p.err == nil {
-		p.posted, p.err = h.office.Post(view(r.to), &w.letter)
-		p.err = ofHeaders(p.err)
+		p.posted, p.err = h.postTo(view(r.to), &w.letter)
 	}
 	w.posted = append(w.posted, p)
 }

@@ -102,6 +102,8 @@ var oddities = []string{
 	usually("/_gb/send/ADDR", "/_gb/send/"),
 	usually("/_gb/send/ADDR", "/_gb/send/nobody"),
 	usually("/_gb/send/ADDR", "/_gb/send/ADDRx"),
+	usually("/_gb/send/ADDR", "/_gb/send/SECRET"),
+	usually("/_gb/send/ADDR", "/_gb/send/gbk_"),
 	usually("/_gb/send/ADDR", "/_gb/send/ADDR?x=y"),
 	usually("/_gb/send/ADDR", "/_gb/send/ADDR#x"),
 	usually("/_gb/send/ADDR", "/_gb/send//ADDR"),

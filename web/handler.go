@@ -116,6 +116,7 @@ type Handler struct {
 	turns   turns
 	streams streams
 	lanes   lanes
+	uploads underWay
 	held    *held
 	crew    crew.Crew // of streams that wait for their readers
 }
@@ -292,12 +293,12 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
 
 // Shutdown ends the service: new messages get 503, processes finish what is queued for them, and each stream
 // is sent what its mailbox holds, then bye. Call it before http.Server.Shutdown, which knows nothing of the
-// streams, nor of sends in a [Handler.FastLane], which are answered when Shutdown returns. When ctx ends first, the
-// streams that are left are cut.
+// streams, nor of sends in a [Handler.FastLane] and of the uploads that this ends, which are answered when Shutdown returns. When
+// ctx ends first, the streams that are left are cut.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.cancel()
 	err := h.office.Shutdown(ctx)
-	err = errors.Join(err, h.streams.finish(ctx))
+	err = errors.Join(err, h.streams.finish(ctx), h.uploads.finish(ctx))
 	h.crew.Close()
 	return errors.Join(err, h.lanes.settle(ctx))
 }

@@ -43,7 +43,7 @@ func OperatorsAt(places, proxies []string, hosts ...string) (func(*http.Request)
 		switch {
 		case !sure, !overSocket(r) && mayBeRebound(r) && !vouched[plainHost(r.Host)]:
 			return false
-		case r.Header.Get("X-Forwarded-For") != "":
+		case len(r.Header.Values("X-Forwarded-For")) > 0: // a client's empty line may stand before the proxy's
 			return at.contain(host)
 		case throughProxy(r):
 			return false

@@ -47,6 +47,10 @@ func TestOperatorsAt(t *testing.T) {
 		{"", "127.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=@", false},
 		{"", "127.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=unix", false},
 		{"", "127.0.0.0/8", "@", "X-Forwarded-For=@", false},
+		{"", "unix", "@", "X-Forwarded-For=;X-Forwarded-For=203.0.113.1", false}, // the first line is the client's own
+		{"", "unix", "@", "X-Forwarded-For=", false},
+		{"", "127.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=;X-Forwarded-For=203.0.113.1", false},
+		{"198.51.100.0/24", "unix", "@", "X-Forwarded-For=;X-Forwarded-For=198.51.100.7", true},
 		{"", "127.0.0.0/8", "127.0.0.1:5", "X-Real-IP=203.0.113.1", false},
 		{"", "127.0.0.0/8", "127.0.0.1:5", "", true},
 		{"198.51.100.0/24", "127.0.0.0/8", "127.0.0.1:5", "X-Forwarded-For=198.51.100.7", true},

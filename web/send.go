@@ -42,8 +42,26 @@ func (h *Handler) post(to string, r *http.Request, b *body) (posted server.Poste
 	if err != nil {
 		return posted, err
 	}
-	posted, err = h.office.Post(to, &letter)
+	return h.postTo(to, &letter)
+}
+
+// postTo posts what is for an address that stood in a URL.
+func (h *Handler) postTo(to string, l *server.Letter) (posted server.Posted, err error) {
+	if err := notKey(to); err != nil {
+		return posted, err
+	}
+	posted, err = h.office.Post(to, l)
 	return posted, ofHeaders(err)
+}
+
+// keyInURL is what is wrong with a key where a URL has an address: URLs are written into logs.
+const keyInURL = "a key must not stand in a URL; send to its address"
+
+func notKey(to string) error {
+	if strings.HasPrefix(to, "gbk_") {
+		return &problem.Problem{Kind: problem.MalformedAddress, Detail: keyInURL}
+	}
+	return nil
 }
 
 // ofHeaders says what is wrong with the headers of a letter: of an envelope's members, they give no other.
@@ -54,8 +72,18 @@ func ofHeaders(err error) error {
 	return err
 }
 
-// letter is what a request carries, read into b.
+// letter is what a request carries, read into b. It counts as a message of its client's, whatever is wrong with it.
 func (h *Handler) letter(r *http.Request, b *body) (letter server.Letter, err error) {
+	letter, err = h.readLetter(r, b)
+	if h.messages != nil || h.bytes != nil {
+		if tooMany := h.maySend(h.address(r), len(b.b)); tooMany != nil {
+			err = tooMany
+		}
+	}
+	return letter, err
+}
+
+func (h *Handler) readLetter(r *http.Request, b *body) (letter server.Letter, err error) {
 	if typ := r.Header.Get("Content-Type"); !jsonType(typ) {
 		return letter, notJSON(typ)
 	}
@@ -71,10 +99,7 @@ func (h *Handler) letter(r *http.Request, b *body) (letter server.Letter, err er
 		return letter, err
 	}
 	letter.Body = b.b
-	if h.messages != nil || h.bytes != nil {
-		err = h.maySend(h.address(r), len(b.b))
-	}
-	return letter, err
+	return letter, nil
 }
 
 // jsonType reports whether a body of that content type is taken for JSON.

@@ -34,8 +34,7 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 	short := r.ContentLength >= 0 && r.ContentLength <= int64(maxLine)
 	leave, err := h.mayUpload(r, short)
 	if err != nil {
-		rc.SetReadDeadline(time.Now()) // or net/http would wait for more of the body before it answers
-		h.refuse(w, err)
+		h.refuseUpload(w, r, err)
 		return
 	}
 	defer leave()
@@ -53,18 +52,6 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	// a sender that holds its request open must not hold up a shutdown
-	ended := make(chan struct{})
-	stop := context.AfterFunc(h.ctx, func() {
-		rc.SetReadDeadline(time.Now().Add(grace))
-		close(ended)
-	})
-	defer func() {
-		if !stop() {
-			<-ended
-		}
-	}()
-
 	u := uploads.Get().(*upload)
 	defer u.release()
 	u.h, u.body, u.sender, u.rc = h, r.Body, senderOf(r), rc
@@ -73,14 +60,30 @@ func (h *Handler) sendMany(w http.ResponseWriter, r *http.Request) {
 		u.client = h.address(r)
 	}
 	u.short, u.endless, u.maxLine, u.depth = short, endless, maxLine, limits.Depth
-	err = u.run()
+	err = u.runUntilShutdown(grace)
 	rc.SetWriteDeadline(time.Now().Add(h.slow)) // for the end of the answer, which net/http writes
-	if err != nil {
-		rc.SetReadDeadline(time.Now()) // or net/http would wait for the rest of the body
+	if err == nil || err != errTakesNothing && u.cutShort(w, r) {
+		return
 	}
-	if err != nil && !endless {
+	rc.SetReadDeadline(time.Now()) // or net/http would wait for the rest of the body
+	if !endless {
 		panic(http.ErrAbortHandler) // for the same reason: net/http would go on with this connection
 	}
+}
+
+// runUntilShutdown has the reading end a while after a shutdown begins, which a sender that holds its request open must not hold up.
+func (u *upload) runUntilShutdown(grace time.Duration) error {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(u.h.ctx, func() {
+		u.rc.SetReadDeadline(time.Now().Add(grace))
+		close(ended)
+	})
+	defer func() {
+		if !stop() {
+			<-ended
+		}
+	}()
+	return u.run()
 }
 
 // mayUpload returns what to call when the upload is over, or why there is none. A short one counts as a send does, and is not
@@ -95,7 +98,15 @@ func (h *Handler) mayUpload(r *http.Request, short bool) (leave func(), err erro
 	if short {
 		return func() {}, nil
 	}
-	return h.held.enter(r)
+	free, err := h.held.enter(r)
+	if err != nil || r.ProtoMajor != 1 {
+		return free, err
+	}
+	if !h.uploads.enter() {
+		free()
+		return nil, server.ErrShuttingDown
+	}
+	return func() { free(); h.uploads.leave() }, nil
 }
 
 func ndjsonType(typ string) bool {
@@ -256,11 +267,8 @@ func (u *upload) line(line []byte) {
 		return // a sign of life
 	}
 	l := &u.next
-	err := parseLine(l, line, u.depth)
+	err := u.count(parseLine(l, line, u.depth))
 	var posted server.Posted
-	if err == nil && u.counted {
-		err = u.h.maySend(u.client, len(l.letter.Body))
-	}
 	if err == nil {
 		l.letter.Sender = u.sender
 		posted, err = u.post(l)
@@ -271,13 +279,23 @@ func (u *upload) line(line []byte) {
 	u.taken = append(u.taken, taken{l.letter.Name, l.late, posted, err})
 }
 
+// count counts the line at hand as a message, whatever is wrong with it, which is err. It returns what the line is refused for.
+func (u *upload) count(err error) error {
+	if !u.counted {
+		return err
+	}
+	if tooMany := u.h.maySend(u.client, len(u.next.letter.Body)); tooMany != nil {
+		return tooMany
+	}
+	return err
+}
+
 // refuseLong notes the answer to a line that is too long, with its id if that stands where the line, or what is there
 // of it, can be read.
 func (u *upload) refuseLong(line []byte) {
 	parseLine(&u.next, line, u.depth)
-	u.taken = append(u.taken, taken{id: u.next.letter.Name, err: &problem.Problem{
-		Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes",
-	}})
+	err := u.count(&problem.Problem{Kind: problem.TooLarge, Detail: "a line has at most " + strconv.Itoa(u.maxLine) + " bytes"})
+	u.taken = append(u.taken, taken{id: u.next.letter.Name, err: err})
 }
 
 // settle delivers the lines that were taken and has their answers ready, in their order, each once its message is stored.

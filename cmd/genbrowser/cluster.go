@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -29,7 +30,10 @@ type clusterStatus struct {
 func (c *clusterStatus) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	server, client := reach(c.URL)
+	server, client, err := reach(c.URL)
+	if err != nil {
+		return err
+	}
 	var found struct {
 		Prefix string `json:"prefix"`
 	}
@@ -52,14 +56,18 @@ func (c *clusterStatus) Run(ctx context.Context) error {
 }
 
 // reach returns what the URLs of a server's routes begin with, and what gets there.
-func reach(server string) (string, *http.Client) {
-	path, ok := strings.CutPrefix(server, "unix://")
-	if !ok {
-		return strings.TrimRight(server, "/"), http.DefaultClient
+func reach(server string) (string, *http.Client, error) {
+	u, err := url.Parse(server)
+	switch {
+	case err != nil:
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
+		return strings.TrimRight(server, "/"), http.DefaultClient, nil
+	case u.Scheme == "unix" && u.Host == "" && u.Path != "" && u.RawQuery == "" && u.Fragment == "":
+		return "http://localhost", &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", u.Path)
+		}}}, nil
 	}
-	return "http://localhost", &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}}
+	return "", nil, fmt.Errorf("%q: want a URL such as http://localhost:8080 or unix:///run/gb.sock, percent-encoded where needed", server)
 }
 
 // getJSON reads what a server says in JSON, or the problem that it has.

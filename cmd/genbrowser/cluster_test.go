@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,10 +74,16 @@ Replicas: a (leader), beta (offline, lacks 3), c`
 }
 
 func TestClusterStatusOverUnix(t *testing.T) {
-	socket := "unix://" + filepath.Join(t.TempDir(), "s")
-	simple(t, "--listen", socket, "--operators", "unix")
-	if text := ok(t, "", "cluster", "status", socket); !strings.Contains(text, "in memory") {
-		t.Errorf("over a unix socket: %s", text)
+	path := filepath.Join(t.TempDir(), "a b%") // which a URL can't have as it is
+	s := serve(t, 1, nil, "--listen", (&url.URL{Scheme: "unix", Path: path}).String(), "--operators", "unix")
+	if text := ok(t, "", "cluster", "status", s.urls[0]); !strings.Contains(text, "in memory") {
+		t.Errorf("at %s: %s", s.urls[0], text)
+	}
+}
+
+func TestClusterStatusOfNoURL(t *testing.T) {
+	for _, text := range []string{"", "localhost:8080", "http://", "unix://run/gb.sock", "unix:///run/%zz", "unix:///run/gb.sock?mode=0660", "tcp://localhost:8080"} {
+		fails(t, run(t, "", "cluster", "status", text), strconv.Quote(text), "want a URL such as http://localhost:8080 or unix:///run/gb.sock")
 	}
 }
 

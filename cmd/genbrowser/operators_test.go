@@ -1,7 +1,10 @@
 package main_test
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"path/filepath"
 	"testing"
 )
 
@@ -46,4 +49,34 @@ func TestOperators(t *testing.T) {
 		s.stop()
 	}
 	fails(t, run(t, "", "serve", "--operators", "10.0.0.1"), "--operators", "10.0.0.0/8")
+}
+
+// TestOperatorsBehindASocket: a client of a proxy is no operator for having sent an empty X-Forwarded-For of its own.
+func TestOperatorsBehindASocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	serve(t, 1, nil, "--listen", "unix://"+path, "--trusted-proxy", "unix")
+	proxy := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+	defer proxy.CloseIdleConnections()
+	for _, tt := range []struct {
+		lines []string
+		want  int
+	}{{nil, 200}, {[]string{"203.0.113.1"}, 403}, {[]string{"", "203.0.113.1"}, 403}, {[]string{""}, 403}} {
+		for _, page := range []string{"/metrics", "/_gb/clients"} {
+			r, err := http.NewRequest("GET", "http://localhost"+page, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header["X-Forwarded-For"] = tt.lines
+			resp, err := proxy.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != tt.want {
+				t.Errorf("%s with X-Forwarded-For %q: %d, want %d", page, tt.lines, resp.StatusCode, tt.want)
+			}
+		}
+	}
 }
