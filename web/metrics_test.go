@@ -144,7 +144,7 @@ func durable(t *testing.T, s setup) *site {
 }
 
 // serveStored starts a site that keeps its mailboxes in a log, and ends with it.
-func serveStored(t *testing.T, log *jetstream.Log, s setup) *site {
+func serveStored(t *testing.T, log mailbox.Log, s setup) *site {
 	t.Helper()
 	s.server.Log = log
 	var office *server.Server

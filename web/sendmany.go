@@ -139,7 +139,8 @@ type upload struct {
 	awake   []server.Reader // to be woken
 	settled int             // lines, since the last turn
 	tooLong bool            // within a line whose head was refused
-	answers *answers        // to be written
+	behind  behind
+	answers *answers // to be written
 }
 
 var errTakesNothing = errors.New("web: the sender takes no answers")
@@ -148,6 +149,7 @@ var errTakesNothing = errors.New("web: the sender takes no answers")
 type taken struct {
 	id     string
 	late   bool
+	to     uint64 // the hash of its address
 	posted server.Posted
 	err    error
 }
@@ -268,15 +270,20 @@ func (u *upload) line(line []byte) {
 	}
 	l := &u.next
 	err := u.count(parseLine(l, line, u.depth))
+	to := hashAddress(l.to)
+	if err == nil {
+		err = u.behind.pass(to)
+	}
 	var posted server.Posted
 	if err == nil {
 		l.letter.Sender = u.sender
 		posted, err = u.post(l)
+		u.behind.noting(to, err)
 	}
 	if errors.Is(err, server.ErrName) || errors.Is(err, server.ErrTTL) { // members of the line, as others are
 		err = malformedLine(err.Error())
 	}
-	u.taken = append(u.taken, taken{l.letter.Name, l.late, posted, err})
+	u.taken = append(u.taken, taken{l.letter.Name, l.late, to, posted, err})
 }
 
 // count counts the line at hand as a message, whatever is wrong with it, which is err. It returns what the line is refused for.
@@ -312,6 +319,7 @@ func (u *upload) settle() {
 			continue
 		}
 		reader, err := t.posted.Wait()
+		u.behind.noting(t.to, err)
 		u.answers.add(t.id, t.late, err)
 		if reader == nil || slices.Contains(u.awake, reader) {
 			continue
