@@ -45,6 +45,7 @@ func TestRepeatedExit(t *testing.T) {
 			t.Fatal(err)
 		}
 		exit := func(name string) error {
+			t.Helper()
 			_, err := s.Post(mayExit.String(), &Letter{Name: name, Body: []byte("null"), Meta: mailbox.Meta{Kind: mailbox.KindExit}})
 			synctest.Wait()
 			return err
@@ -60,6 +61,27 @@ func TestRepeatedExit(t *testing.T) {
 			t.Error("another exit:", err)
 		}
 		expectCall(t, s, to, 0, "3")
+
+		once := mailbox.HashName("once")
+		handles := func() { handle(t, s, "later", HandlerFunc(nothing)) }
+		for i, step := range []struct {
+			before func()
+			want   bool
+		}{
+			{func() {}, false}, // another node may have the process, and refuse, so that it comes again
+			{handles, true},
+			{func() {}, true},
+			{handles, true},
+		} {
+			step.before()
+			if got := s.exitProcess("later", once, Down{Reason: "exit"}); got != step.want {
+				t.Errorf("exit %d of a handler: %v, want %v", i, got, step.want)
+			}
+			synctest.Wait()
+		}
+		if !s.processes.knows("later") {
+			t.Error("the next handler of that name was ended")
+		}
 		if got, want := ends.take(), "1 exit, 2 exit"; got != want {
 			t.Errorf("ended: %s; want %s", got, want)
 		}

@@ -266,15 +266,13 @@ func (s *Server) exitProcess(name string, once mailbox.NameHash, reason Down) bo
 	all := &s.processes
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if once != (mailbox.NameHash{}) {
-		once = mailbox.HashName(name + " " + string(once[:]))
-		if all.exits.Remember(once, s.clock.now(), s.rememberNames()) {
-			return true // the one that it was for
-		}
-	}
 	p := all.byName[name]
-	if k, key := all.keyedOf(name); k != nil {
+	k, key := all.keyedOf(name)
+	if k != nil {
 		p = k.awake[key]
+	}
+	if all.exitedBefore(name, once, p != nil || k != nil, s) {
+		return true // the one that it was for
 	}
 	if p == nil || all.ended {
 		return false
@@ -287,6 +285,20 @@ func (s *Server) exitProcess(name string, once mailbox.NameHash, reason Down) bo
 	}
 	p.wake()
 	return true
+}
+
+// exitedBefore reports whether an exit came before under the same idempotency key, and remembers that it came if it is for a
+// process that is here. It must be called with mu held.
+func (p *processes) exitedBefore(name string, once mailbox.NameHash, here bool, s *Server) bool {
+	if once == (mailbox.NameHash{}) {
+		return false
+	}
+	once = mailbox.HashName(name + " " + string(once[:]))
+	now, limits := s.clock.now(), s.rememberNames()
+	if !here {
+		return p.exits.Known(once, now, limits)
+	}
+	return p.exits.Remember(once, now, limits)
 }
 
 // knows reports whether messages to that name would be taken here. A keyed process that sleeps counts.
