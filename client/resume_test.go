@@ -362,6 +362,7 @@ func TestPeerOfNarrowedKey(t *testing.T) {
 	s := start(t, siteOptions{})
 	other, owner := dial(t, s.URL, client.DialOptions{}), dial(t, s.URL, client.DialOptions{})
 	serve(t, other, client.CallFunc(func(context.Context, client.Message) (any, error) { return "yes", nil }))
+	wantError(t, owner.Call(limit(t), other.Address(), 1, nil), nil) // it reads, and does not take over from those that follow
 	narrow := func(r address.Rights) *client.Peer {
 		key, err := owner.Key().Attenuate(address.Only(address.Read | address.Ack | r))
 		if err != nil {
