@@ -58,6 +58,7 @@ type discarding struct {
 func (d *discarding) Header() http.Header         { return d.header }
 func (d *discarding) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discarding) WriteHeader(status int)      { d.status = status }
+func (d *discarding) FlushError() error           { return nil }
 
 // BenchmarkSendMany is lines through one request to a mailbox with a connected reader.
 func BenchmarkSendMany(b *testing.B) {
