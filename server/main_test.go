@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -99,6 +100,20 @@ func subscribe(t testing.TB, s *Server, m Mailbox, how Subscribing) (*Subscripti
 	if err != nil {
 		t.Fatalf("Subscribe: %v", err)
 	}
+	return sub, r
+}
+
+// subscribeSoon subscribes as clients do: again where a node can store nothing for a moment, or the mailbox is nobody's.
+func subscribeSoon(t testing.TB, s *Server, m Mailbox) (sub *Subscription, r *reader) {
+	t.Helper()
+	r = newReader()
+	await(t, 15*time.Second, "there is the mailbox", func() bool {
+		var err error
+		if sub, err = s.Subscribe(grant(t, s, m.Key.Reveal()), Subscribing{Hold: true}, r); err != nil && !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return sub, r
 }
 
