@@ -121,7 +121,9 @@ func TestTornWrite(t *testing.T) {
 	zeros := make([]byte, len(was)) // for what did not get to the disk
 	notes := bytes.Index(was, []byte(forged(4))) + len(forged(4)) - 3*noteSize
 	for at := first + 1; at < len(was); at += 13 {
-		wantCutOff(t, "zeros from there on", dir, file, slices.Concat(was[:at], zeros[at:]), 2)
+		if torn := slices.Concat(was[:at], zeros[at:]); !bytes.Equal(torn, was) { // a checksum may end with zeros
+			wantCutOff(t, "zeros from there on", dir, file, torn, 2)
+		}
 		wantCutOff(t, "zeros up to there", dir, file, slices.Concat(was[:first], zeros[first:at], was[at:]), 2)
 		if at != notes { // which the sender can't know
 			wantCutOff(t, "cut off", dir, file, was[:at], 2)
