@@ -70,6 +70,8 @@ func TestFollowsGoOn(t *testing.T) {
 			expectTold(t, s.Server, ofKey, fmt.Sprintf(`down m {"reason":%q}`, reason))
 			expectTold(t, s.Server, ofLink, fmt.Sprintf(`exited l {"reason":%q}`, reason))
 			expectExited(t, s.Server, ofSession, reason)
+			awaitUnwatched(t, s.Server, ofLink) // or its end would end what has the process's name next
+			awaitUnwatched(t, s.Server, ofSession)
 			if !crashed {
 				expectTold(t, s.Server, ofBack, `down m {"reason":"normal"}`, `down late {"reason":"normal"}`)
 				return

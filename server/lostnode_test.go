@@ -61,7 +61,12 @@ func TestNodeLost(t *testing.T) {
 	awaitProcess(t, a, "only", 1)
 	awaitProcess(t, a, "both", 2)
 	await(t, 10*time.Second, "c knows, too", func() bool { return len(c.cluster.routes.Load().processes["only"]) == 1 })
-	watcher := farMailbox(t, a, b, c)
+	watcher, ofLink := farMailbox(t, a, b, c), farMailbox(t, a, b, c)
+	mayLink, err := b.keys.ProcessFor("only", address.Monitor|address.Link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, a.Server, mailbox.KindLink, "l", ofLink, mayLink)
 	linked, probe := serveSession(t, a.Server, "linked", false)
 	if _, err := a.Call(ctx, linked, only); err != nil {
 		t.Fatal(err)
@@ -71,8 +76,8 @@ func TestNodeLost(t *testing.T) {
 	ask(t, b.Server, mailbox.KindMonitor, "here", watcher, only) // the node that dies took it
 	ask(t, b.Server, mailbox.KindMonitor, "both", watcher, both)
 	for _, n := range []*testNode{a, c} { // at once, for who watches was told that it does
-		if only, both := n.farWatched(b, "only"), n.farWatched(b, "both"); only != 2 || both != 1 {
-			t.Errorf("%s knows %d and %d watches, want 2 and 1", n.id(), only, both)
+		if only, both := n.farWatched(b, "only"), n.farWatched(b, "both"); only != 3 || both != 1 {
+			t.Errorf("%s knows %d and %d watches, want 3 and 1", n.id(), only, both)
 		}
 	}
 	began := time.Now()
@@ -84,6 +89,8 @@ func TestNodeLost(t *testing.T) {
 	if why := expectOne(t, "the linked process's end", probe.ended); why.Reason != "node-lost" {
 		t.Errorf("the linked process ended with %+v", why)
 	}
+	expectTold(t, a.Server, ofLink, `exited l {"reason":"node-lost"}`)
+	awaitUnwatched(t, a.Server, ofLink) // or its end would end what has the process's name next
 	await(t, 10*time.Second, "the other node of that name has the watch", func() bool {
 		return a.farWatched(c, "both") == 1 && a.farWatched(c, "only") == 0 // c may be who told
 	})

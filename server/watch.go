@@ -283,12 +283,22 @@ func (s *Server) takeHalvesBack(name string, watches []mailbox.Watch) {
 			continue
 		}
 		of, badReply := address.Parse(w.Reply)
-		back, badCaveat := home.Attenuate(linkCaveats(w)...)
+		back, badCaveat := home.Attenuate(s.otherHalf(w)...)
 		if badReply == nil && badCaveat == nil {
 			halves = append(halves, telling{of: of, kind: mailbox.KindUnlink, reply: back.String(), ref: w.Ref})
 		}
 	}
 	s.notices.add(notice{server: s, tellings: halves})
+}
+
+// otherHalf returns the caveats of the reply address in the other half of a process's link: who asked for the link gave one that
+// may be linked, and the server made the one of the half that goes back.
+func (s *Server) otherHalf(w *mailbox.Watch) []address.Caveat {
+	var g address.Grant
+	if s.keys.Verify(&g, w.Reply) == nil && g.Permit(address.Link, time.Time{}) != nil { // whether it has expired or not
+		return askingCaveats(true, w.Ref)
+	}
+	return linkCaveats(w)
 }
 
 // watchFor adds a watch of a process of this node, or removes it, and waits until that is known and stored.

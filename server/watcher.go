@@ -97,16 +97,21 @@ func (c *Context) unwatch(to address.Address, kind mailbox.Kind, ref string) err
 
 // ask asks to watch or not to, and returns the reply address by which that watch is known.
 func (c *Context) ask(to address.Address, kind mailbox.Kind, ref string, body []byte) (string, error) {
-	rights := address.Send
-	if kind == mailbox.KindLink || kind == mailbox.KindUnlink {
-		rights |= address.Link
-	}
-	reply, err := c.Self().Attenuate(address.Only(rights), address.Reply(ref))
+	reply, err := c.Self().Attenuate(askingCaveats(kind == mailbox.KindLink || kind == mailbox.KindUnlink, ref)...)
 	if err != nil {
 		return "", fmt.Errorf("server: %v: %w", kind, err)
 	}
 	l := &Letter{Body: body, Meta: mailbox.Meta{Kind: kind, Ref: ref, Reply: reply.String()}}
 	return l.Reply, c.process.server.ask(c, to, l)
+}
+
+// askingCaveats are those of the reply address with which a process asks to watch.
+func askingCaveats(link bool, ref string) []address.Caveat {
+	rights := address.Send
+	if link {
+		rights |= address.Link
+	}
+	return []address.Caveat{address.Only(rights), address.Reply(ref)}
 }
 
 // takeWatchesBack has nobody tell an incarnation that ended. Its links go over to the other nodes' process of that name,
