@@ -243,6 +243,34 @@ func TestOthersWaitWhileItMoves(t *testing.T) {
 	await(t, 5*time.Second, "both were handled, in order", func() bool { return m.notes.is("a begins, a 1, b 2") })
 }
 
+// TestAnnouncedBeforeItMoves: processes that are to move go on until the others were told that they will.
+func TestAnnouncedBeforeItMoves(t *testing.T) {
+	t.Parallel()
+	var c *cluster
+	m := startMoving(t, Options{}, "order/", func(m *moving, n *testNode, who, name string) error {
+		if who == "a" {
+			c = n.cluster
+			c.owning.Lock() // govern does nothing until the end
+		}
+		return n.Keyed("order", func(string) Service {
+			return scripted{cast: func(_ *Context, msg Message) error { m.handle(who, msg); return nil }}
+		}, KeyedOptions{Idle: time.Hour})
+	})
+	defer close(m.gate)
+	defer c.owning.Unlock()
+	to := m.b.id()
+	await(t, 10*time.Second, "the other node can have the shard", func() bool { return c.isSettled(to) && c.isWarm(to, m.shard) })
+	for _, wantVacating := range []bool{false, true} {
+		if err := c.handOver(assign(c.live())); err != nil {
+			t.Fatal(err)
+		}
+		if vacating := m.a.processes.vacating[m.shard].Load() != 0; vacating != wantVacating {
+			t.Errorf("its processes are about to end: %v, want %v", vacating, wantVacating)
+		}
+		await(t, 5*time.Second, "the other node was told", func() bool { return m.b.cluster.routes.Load().going[m.shard] })
+	}
+}
+
 // TestMoveThatIsOff: a process that was to move goes on where it is while shards are nobody's.
 func TestMoveThatIsOff(t *testing.T) {
 	t.Parallel()
