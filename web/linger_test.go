@@ -208,6 +208,32 @@ func TestUploadRefusalIsNoReset(t *testing.T) {
 	}
 }
 
+// TestRefusedUploadIsReadOn: what still comes of one that is refused is read for a while, or who first writes all of it would get a
+// reset for an answer.
+func TestRefusedUploadIsReadOn(t *testing.T) {
+	for _, fast := range []bool{false, true} {
+		overPipes(t, fast, &http.Server{}, func(t *testing.T, p *piped) {
+			c := p.dial(t)
+			p.write(c, "POST /_gb/send HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || resp.StatusCode != http.StatusUnsupportedMediaType {
+				t.Fatal(resp, err)
+			}
+			chunk := fmt.Sprintf("%x\r\n%s\r\n", 8<<10, make([]byte, 8<<10)) // net/http itself reads on for 32 of them
+			read, began := time.Duration(0), time.Now()
+			for err == nil && read < time.Minute {
+				time.Sleep(time.Millisecond)
+				if _, err = io.WriteString(c, chunk); err == nil {
+					read = time.Since(began)
+				}
+			}
+			if read < lingerFor-10*time.Millisecond || read > 2*lingerFor {
+				t.Errorf("fast lane %v: it is read for %v, want %v", fast, read, lingerFor)
+			}
+		})
+	}
+}
+
 // TestUploadEndsWithItsSender: one that sends on, and one that stays, keep a shutdown for no longer than they have to take their
 // answers; one that ends does not.
 func TestUploadEndsWithItsSender(t *testing.T) {
