@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,14 +134,30 @@ func TestEpochsAfterALoss(t *testing.T) {
 	}
 }
 
-// TestTrimWaitsForTheDisk holds that what a snapshot made superfluous stays until the snapshot can't be lost any more.
+// hardToTrim is a log that refuses to be trimmed once.
+type hardToTrim struct {
+	*jetstream.Log
+	refuse atomic.Bool
+}
+
+func (h *hardToTrim) Trim(ctx context.Context, before uint64) error {
+	if h.refuse.Swap(false) {
+		return errors.New("not now")
+	}
+	return h.Log.Trim(ctx, before)
+}
+
+// TestTrimWaitsForTheDisk holds that what a snapshot made superfluous stays until the snapshot can't be lost any more, and goes
+// then, though not at the first try.
 func TestTrimWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
 	for every, soon := range map[time.Duration]bool{0: true, 50 * time.Millisecond: true, time.Hour: false} {
-		log, err := jetstream.Open(ctx, jetstream.Options{Dir: t.TempDir(), SyncEvery: every, Logger: slog.New(slog.DiscardHandler)})
+		opened, err := jetstream.Open(ctx, jetstream.Options{Dir: t.TempDir(), SyncEvery: every, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
+		log := &hardToTrim{Log: opened}
+		log.refuse.Store(every > 0)
 		s := newServer(t, Options{Log: log, Logger: slog.New(slog.DiscardHandler)})
 		defer s.Stop(ctx)
 		open(t, s)

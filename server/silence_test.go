@@ -72,7 +72,7 @@ func TestSilentNode(t *testing.T) {
 	b.mesh.lose.Store(&telling) // its processes are known before it tells them anew
 	await(t, 5*time.Second, "the node is heard", func() bool { return a.cluster.knows(b.id()) })
 	mustPost(t, a.Server, only, "2")
-	if err := monitor(); err != nil {
+	if err := again(t, a.Server, monitor); err != nil {
 		t.Errorf("a monitor, once the node is back: %v", err)
 	}
 

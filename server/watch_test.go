@@ -33,10 +33,13 @@ func ask(t testing.TB, s *Server, kind mailbox.Kind, ref string, watcher Mailbox
 	if kind != mailbox.KindExit {
 		l.Reply = replyAddress(t, watcher, ref)
 	}
-	posted, err := s.Post(target.String(), l)
-	if err == nil {
-		_, err = posted.Wait()
-	}
+	err := again(t, s, func() error {
+		posted, err := s.Post(target.String(), l)
+		if err == nil {
+			_, err = posted.Wait()
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatalf("%v of %v: %v", kind, target, err)
 	}
