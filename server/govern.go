@@ -224,7 +224,7 @@ func (c *cluster) claimMissing(should [shardCount]string, missing []uint8) error
 		return nil
 	}
 	c.ask(mine, true)
-	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c.claiming.Store(&cancel)
 	if c.yielding() {

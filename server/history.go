@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -47,8 +48,31 @@ func (s *Server) newHistory(log mailbox.Log, shards []uint8) *history {
 	for _, i := range shards {
 		h.boxes[i] = new(boxes)
 	}
-	h.replay = mailbox.NewReplay(log, h.apply)
+	h.replay = mailbox.NewReplay(patientLog{log}, h.apply)
 	return h
+}
+
+// readPatience is how long nothing may come of a log that is read. How long all of it takes depends on the log, and on the disk.
+const readPatience = 2 * time.Minute
+
+var errNothingComes = fmt.Errorf("the log can't be read: nothing came of it for %v", readPatience)
+
+// patientLog is read for as long as something comes.
+type patientLog struct{ mailbox.Log }
+
+func (p patientLog) Read(ctx context.Context, from uint64, f func(mailbox.Entry) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(readPatience, func() { cancel(errNothingComes) })
+	defer idle.Stop()
+	err := p.Log.Read(ctx, from, func(e mailbox.Entry) error {
+		idle.Reset(readPatience)
+		return f(e)
+	})
+	if err != nil && context.Cause(ctx) == errNothingComes {
+		return errNothingComes
+	}
+	return err
 }
 
 // shards returns those that are being read.

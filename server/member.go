@@ -36,7 +36,7 @@ const (
 	// renewAlone is how often a server that is alone shows in the log that time goes on: what sleeps must not
 	// sleep anew after each restart.
 	renewAlone = 30 * time.Second
-	// claimPatience is how long claiming shards may take, with reading the log.
+	// claimPatience is how long the log may take to seal a lane or to store a claim.
 	claimPatience = 2 * time.Minute
 )
 
@@ -77,9 +77,7 @@ func (m *member) joinAlone(j *journal) (err error) {
 	for i := range all {
 		all[i] = uint8(i)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
-	defer cancel()
-	won, _, err := m.claim(ctx, all, nil)
+	won, _, err := m.claim(context.Background(), all, nil)
 	debug.FreeOSMemory() // reading the log left as much garbage as there is state
 	if err == nil && len(won) < shardCount {
 		err = errors.New("server: others write to this log, or it is damaged where one of them ended")
@@ -143,7 +141,9 @@ func (m *member) claim(ctx context.Context, shards []uint8, known *history) (won
 	began := time.Now()
 	s, j := m.server, m.current()
 	claimed := j.add(&mailbox.Record{Type: mailbox.Claimed, Shards: shards, Epoch: m.renewal()})
-	if err := claimed.waitUntil(ctx); err != nil {
+	storing, cancel := context.WithTimeout(ctx, claimPatience)
+	defer cancel()
+	if err := claimed.waitUntil(storing); err != nil {
 		return nil, known, fmt.Errorf("server: claim shards: %w", err)
 	}
 	h, err := s.readHistory(ctx, m.log, shards, known)

@@ -2,9 +2,12 @@ package server
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/genbrowser/genbrowser/mailbox"
+	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 )
 
 // closeGate makes the log wait from now on, until what is returned is closed.
@@ -126,6 +129,30 @@ func TestSnapshotOfWhatDoesNotFit(t *testing.T) {
 	s.crash(t)
 	s = startDurable(t, dir, Options{})
 	expectHolds(t, s.Server, m, "1", long, "2")
+}
+
+// TestSnapshotsThatFailAreRare: each makes the log longer.
+func TestSnapshotsThatFailAreRare(t *testing.T) {
+	t.Parallel()
+	var l logged
+	log, err := jetstream.Open(ctx, jetstream.Options{Dir: t.TempDir(), Logger: l.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, Options{Log: log, Logger: l.logger(), Snapshot: 1})
+	defer s.Stop(ctx)
+	m := open(t, s)
+	mustPost(t, s, m.Address, quoted(50_000))
+	j := s.member.current()
+	j.mu.Lock()
+	j.log = small{j.log, 40_000}
+	j.mu.Unlock()
+	j.written.Add(1 << 20) // though there may have been a snapshot by now
+	await(t, 10*time.Second, "it failed twice", func() bool { return strings.Contains(l.String(), "again=4s") })
+	if told := l.String(); strings.Count(told, "the log was not shortened") != 2 || strings.Count(told, "again=2s") != 1 {
+		t.Error(told)
+	}
+	mustPost(t, s, m.Address, "1")
 }
 
 // TestForwardedThatDoesNotFit: what another node takes, and the log of this one does not, is refused before it counts.

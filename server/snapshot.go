@@ -17,6 +17,8 @@ const (
 	snapshotChunk = 256 << 10
 	// snapshotCheck is how often the log's growth is looked at.
 	snapshotCheck = time.Second
+	// snapshotPause is how long it takes at most until one that failed is tried again: each makes the log longer.
+	snapshotPause = time.Hour
 	// restatedCost is about how long a mailbox without messages is in the log, in bytes.
 	restatedCost = 64
 )
@@ -31,6 +33,7 @@ func (s *Server) keepLogShort() {
 	})
 	ticker := time.NewTicker(snapshotCheck)
 	defer ticker.Stop()
+	pause, next := snapshotCheck, time.Time{}
 	for {
 		select {
 		case <-s.done:
@@ -42,12 +45,17 @@ func (s *Server) keepLogShort() {
 		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
-		if j.ready() != nil || j.written.Load() < s.tooLong(live, s.counters.log.snapshotSize.Load()) && !s.cluster.holdsUpTrim() {
+		if time.Now().Before(next) || j.ready() != nil || j.written.Load() < s.tooLong(live, s.counters.log.snapshotSize.Load()) && !s.cluster.holdsUpTrim() {
 			continue
 		}
-		if err := s.Snapshot(ctx); err != nil {
-			s.log.Error("the log was not shortened", "error", err)
+		err := s.Snapshot(ctx)
+		if err == nil {
+			pause = snapshotCheck
+			continue
 		}
+		pause = min(2*pause, snapshotPause)
+		next = time.Now().Add(pause)
+		s.log.Error("the log was not shortened", "error", err, "again", pause)
 	}
 }
 

@@ -26,7 +26,7 @@ func (c *cluster) warmUp(should [shardCount]string) error {
 		c.keepWarm(nil, nil)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), claimPatience)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c.claiming.Store(&cancel)
 	known, err := c.server.readHistory(ctx, c.member.log, wanted, c.known)
