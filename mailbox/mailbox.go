@@ -183,7 +183,7 @@ func (m *Mailbox) after(seq uint64) int {
 	return m.queue.after(seq)
 }
 
-// Gap returns how many messages after seq are gone. Those that outlived their own time to live do not count.
+// Gap returns how many messages after seq are gone, up to the last one that had not outlived its own time to live.
 func (m *Mailbox) Gap(seq uint64) uint64 {
 	if seq >= m.floor {
 		return 0

@@ -192,6 +192,9 @@ func (s *Server) Describe(g *address.Grant) (Mailbox, error) {
 	var config json.RawMessage
 	var start mailbox.Cursor
 	err := s.at(g.Mailbox(), func(b *box) (err error) {
+		if err := b.log.ready(); err != nil { // it may be another node's by now
+			return err
+		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		config, start = b.config(), b.mail.Start()

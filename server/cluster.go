@@ -42,8 +42,9 @@ type cluster struct {
 	outgoing   chan struct{} // there is something to send
 
 	routes  atomic.Pointer[routes]
-	tellAll atomic.Bool // some node does not know everything that this one tells with full beats: the next one is to be full
-	wire    sync.Mutex  // held while something is sent, so that numbers are in order
+	numbers atomic.Uint64 // the newest number of what any node was asked: one that was given up, and is back, may answer what it was asked before
+	tellAll atomic.Bool   // some node does not know everything that this one tells with full beats: the next one is to be full
+	wire    sync.Mutex    // held while something is sent, so that numbers are in order
 
 	beating  sync.Mutex // held while what is so is told, so that nothing older comes after it
 	tellings uint64     // of names, so far; guarded by beating
@@ -93,6 +94,7 @@ func (c *cluster) join() error {
 	c.warm, c.going = nil, nil
 	c.mu.Unlock()
 	c.routes.Store(&routes{})
+	c.server.placement.Add(1)
 	c.joined, c.known = time.Now(), nil
 	c.asked = [shardCount]bool{}
 	j := c.member.begin(lease)
@@ -122,6 +124,12 @@ func (c *cluster) receive(from string, data []byte) {
 		} else {
 			n.received = number
 		}
+		// What is behind a loss is lost as well until the other node begins anew: whoever sends again what got lost would send it
+		// behind that, and who went elsewhere meanwhile would lose what it has there.
+		if n.broken && !beginsAnew(r.Rest) {
+			return
+		}
+		n.broken = false
 		n.frames(&r)
 	}
 }
@@ -129,10 +137,9 @@ func (c *cluster) receive(from string, data []byte) {
 // lost notes that packets before number did not arrive: what was in them nobody knows, so that both begin anew.
 func (n *node) lost(number uint64) {
 	n.cluster.log.Warn("packets lost", "node", n.id, "after", n.received, "before", number)
-	n.received = number
-	n.send(func(b []byte) []byte { return append(b, isReset) })
+	n.received, n.broken = number, true
+	n.cut(isReset)
 	n.tellNames() // that a mailbox ended may have been among them
-	n.cut()
 }
 
 // node returns the node of that id, which may be new; nil if this node is about to leave.

@@ -215,8 +215,8 @@ type farItem struct {
 func (n *node) subscribe(how Subscribing, sub *Subscription) error {
 	f := &farSubscription{node: n, shard: shardOf(sub.id), reader: sub.reader}
 	n.mu.Lock()
-	n.newest++
-	f.number = n.newest
+	number := n.cluster.numbers.Add(1)
+	f.number = number
 	n.far[f.number] = f
 	n.mu.Unlock()
 	sub.far = f

@@ -202,10 +202,11 @@ func (n *node) frames(r *pack.Reader) {
 		case isClaim, isUnregister, isNamed, isUnnamed, isNameless, isNamesAnew:
 			n.takeName(kind, r)
 		case isReset:
-			n.cut()
+			n.cut(isResumed)
 			n.tellWatches() // one may have been in what got lost
 			n.tellNames()
 			n.cluster.tellAll.Store(true) // it may have given this node up
+		case isResumed:
 		default:
 			r.Fail()
 		}
@@ -301,6 +302,9 @@ func (n *node) takeWatch(r *pack.Reader) asked {
 }
 
 func (b *box) described() ([]byte, error) {
+	if err := b.log.ready(); err != nil { // it may be another node's by now
+		return nil, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return appendCursor(appendConfig(nil, b.config()), b.mail.Start()), b.why()

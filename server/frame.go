@@ -76,7 +76,17 @@ const (
 	isUnnamed
 	isNameless
 	isNamesAnew
+	isResumed
 )
+
+// notSaid stands instead of a frame that says that all was ended.
+const notSaid = 0
+
+// beginsAnew reports whether a packet's frames come after the end of all that its node had asked before: something got lost
+// there, or it heard that something got lost here.
+func beginsAnew(frames []byte) bool {
+	return len(frames) > 0 && (frames[0] == isReset || frames[0] == isResumed)
+}
 
 // noCall stands instead of the number of a call.
 const noCall = 0

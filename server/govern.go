@@ -132,7 +132,7 @@ func (c *cluster) pause() {
 		}
 	}
 	for _, n := range c.others() {
-		n.cut()
+		n.cut(notSaid)
 	}
 }
 

@@ -23,7 +23,6 @@ type node struct {
 	waiting int      // bytes in out
 	full    bool     // out had no room for a frame
 	gone    bool
-	newest  uint64                      // the newest number of a call or a subscription
 	calls   map[uint64]*call            // questions that it has not answered
 	posts   map[uint64]*posts           // messages that it has not answered
 	leaving *posts                      // those that out has; nil if it has none
@@ -36,6 +35,7 @@ type node struct {
 
 	sent     uint64 // packets; guarded by cluster.wire
 	received uint64 // packets; owned by the goroutine that receives
+	broken   bool   // some got lost, and the node has not begun anew; as above
 
 	// guarded by cluster.mu
 	beat      beat
@@ -142,7 +142,7 @@ func (n *node) sendWaiting() (bytes int) {
 	n.mu.Unlock()
 	if full {
 		n.cluster.skipPacket(n)
-		n.cut()
+		n.cut(notSaid)
 	}
 	for _, packet := range packets {
 		n.cluster.sendPacket(n, packet)
@@ -208,8 +208,12 @@ func (n *node) sendLocked(put func([]byte) []byte) {
 		n.out = append(n.out, append(n.newPacket(), n.out[last][before:]...))
 		n.out[last] = n.out[last][:before]
 	}
+	n.cluster.wakeSender()
+}
+
+func (c *cluster) wakeSender() {
 	select {
-	case n.cluster.outgoing <- struct{}{}:
+	case c.outgoing <- struct{}{}:
 	default:
 	}
 }
@@ -232,9 +236,9 @@ func (n *node) ask(kind byte, put func([]byte) []byte) *call {
 		c.end(nil, ErrUnavailable)
 		return c
 	}
-	n.newest++
-	n.calls[n.newest] = c
-	n.sendLocked(func(b []byte) []byte { return put(binary.AppendUvarint(append(b, kind), n.newest)) })
+	number := n.cluster.numbers.Add(1)
+	n.calls[number] = c
+	n.sendLocked(func(b []byte) []byte { return put(binary.AppendUvarint(append(b, kind), number)) })
 	return c
 }
 
@@ -317,9 +321,14 @@ func (n *node) farSubscriptions() []*farSubscription {
 }
 
 // cut ends all that is between this node and n: what was asked, and who reads. Something got lost on the way, or n
-// is gone.
-func (n *node) cut() {
+// is gone. Then it says so, unless with notSaid: what is behind that frame was sent after the end of all before.
+func (n *node) cut(frame byte) {
 	n.mu.Lock()
+	if frame != notSaid && !n.gone {
+		n.out = append(n.out, append(n.newPacket(), frame))
+		n.waiting++
+		n.cluster.wakeSender()
+	}
 	calls, far, edges, sent := n.calls, n.far, n.edges, n.posts
 	n.calls, n.far, n.edges = make(map[uint64]*call), make(map[uint64]*farSubscription), make(map[uint64]*edge)
 	n.posts, n.leaving = make(map[uint64]*posts), nil
@@ -347,5 +356,5 @@ func (n *node) giveUp() {
 	if !was {
 		close(n.ended)
 	}
-	n.cut()
+	n.cut(notSaid)
 }

@@ -208,6 +208,7 @@ func (s *Server) take(h *history, shard uint8, j *journal, since uint64) {
 	for _, b := range h.boxes[shard].list {
 		b.resume(j)
 	}
+	s.placement.Add(1)
 	s.shards[shard].own(*h.boxes[shard], j, since, h.replay.Seen().First)
 	for _, b := range s.shards[shard].all() {
 		b.resumeTimers()
@@ -247,6 +248,7 @@ func (m *member) release(ctx context.Context, shards []uint8) error {
 
 // disown forgets shards that are, or are about to be, another's.
 func (m *member) disown(shards []uint8) {
+	m.server.placement.Add(1)
 	for _, i := range shards {
 		for _, b := range m.server.shards[i].disown() {
 			b.moveAway()

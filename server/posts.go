@@ -51,8 +51,8 @@ func (n *node) post(id uuid.UUID, msg mailbox.Message, name mailbox.NameHash, no
 	defer n.mu.Unlock()
 	p := n.leaving
 	if p == nil {
-		n.newest++
-		p = &posts{number: n.newest, asked: time.Now(), done: make(chan struct{})}
+		number := n.cluster.numbers.Add(1)
+		p = &posts{number: number, asked: time.Now(), done: make(chan struct{})}
 		if n.gone {
 			p.end(ErrUnavailable)
 			return Posted{posts: p}

@@ -100,7 +100,7 @@ func TestPostsAnswered(t *testing.T) {
 		t.Errorf("what is cut off is taken: %d are left", p.left)
 	}
 	n.cluster = &cluster{}
-	n.cut()
+	n.cut(notSaid)
 	if err := p.wait(0); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("what is cut: %v", err)
 	}

@@ -43,11 +43,18 @@ func (c *cluster) reroute() {
 			r.exported[name] = true
 		}
 	}
-	c.routes.Store(r)
+	if before := c.routes.Swap(r); before.shards != r.shards || before.going != r.going {
+		c.server.placement.Add(1)
+	}
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.nudge()
 }
+
+// Placement changes whenever mailboxes or processes go from one node to another, as far as this one knows. Who posts several letters
+// without waiting for each waits for those before such a change before it posts those behind it: the old node may have refused
+// one, and the new one takes the next.
+func (s *Server) Placement() uint64 { return s.placement.Load() }
 
 // route returns the node that owns a shard, nil if it is this one, and waits until deadline if nobody does.
 func (c *cluster) route(shard uint8, deadline time.Time) (*node, error) {

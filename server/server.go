@@ -71,6 +71,7 @@ type Server struct {
 	callers   callers
 	exports   exports
 	names     names
+	placement atomic.Uint64 // how often mailboxes or processes changed nodes
 	named     atomic.Uint64 // how often the names of processes, or those of exported ones, changed
 
 	relief yield.Point // where readers make room

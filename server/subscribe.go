@@ -111,7 +111,7 @@ func (sub *Subscription) attach(how Subscribing) (before *Subscription, err erro
 		from = *after
 	}
 	sub.config, sub.start, sub.at = b.config(), from, from.Seq
-	sub.Gap = b.mail.Gap(from.Seq)
+	sub.Gap = b.gap(from.Seq)
 	if after != nil && !sub.hold {
 		b.ack(from.Seq)
 	}
@@ -122,6 +122,14 @@ func (sub *Subscription) attach(how Subscribing) (before *Subscription, err erro
 	before, b.sub = b.sub, sub
 	b.look()
 	return before, nil
+}
+
+// gap returns how many messages after seq are gone, of those that are stored: others may get the places of the rest. mu is held.
+func (b *box) gap(seq uint64) uint64 {
+	if seq >= b.visible {
+		return 0
+	}
+	return min(b.mail.Gap(seq), b.visible-seq)
 }
 
 // Mailbox describes the mailbox, with the cursor where reading began. It mints, so that a subscription, which may last
@@ -152,7 +160,7 @@ func (sub *Subscription) Read(f func(*mailbox.Message, error) bool) (ended bool)
 	}
 	_, before := b.mail.Len()
 	for m, err := range b.mail.After(sub.at, b.server.clock.now()) {
-		if m != nil && m.Seq > b.visible || !f(m, err) {
+		if m != nil && m.Seq > b.visible || m == nil && b.mail.Floor() > b.visible || !f(m, err) {
 			break
 		}
 	}

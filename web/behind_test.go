@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +17,61 @@ import (
 	"github.com/genbrowser/genbrowser/mailbox/jetstream"
 	"github.com/genbrowser/genbrowser/server"
 )
+
+// deafMesh hears no packets until gate, if there is one, is closed.
+type deafMesh struct {
+	server.Mesh
+	gate atomic.Pointer[chan struct{}]
+}
+
+func (d *deafMesh) Join(node string, receive func(string, []byte)) error {
+	return d.Mesh.Join(node, func(from string, data []byte) {
+		if gate := d.gate.Load(); gate != nil && data[0] == 'p' {
+			<-*gate
+		}
+		receive(from, data)
+	})
+}
+
+// A line does not go to the node that has its mailbox now before it is known what became of one that went to the node that had it.
+func TestNothingPassesALineWhoseMailboxMoves(t *testing.T) {
+	var deaf deafMesh
+	sites := clusteredOver(t, 2, func(i int, m server.Mesh) server.Mesh {
+		if i == 0 {
+			return m
+		}
+		deaf.Mesh = m
+		return &deaf
+	})
+	a, b := sites[0], sites[1]
+	o := b.open()
+	until(t, "the mailbox is found", func() bool { return a.send(o.Address, "0").status == 202 })
+
+	w := httptest.NewRecorder()
+	u := &upload{h: a.gb, maxLine: 1 << 20, depth: 10, answers: new(answers)}
+	u.answers.begin(a.gb, w, http.NewResponseController(w), false)
+	defer u.answers.end()
+	line := func(id string) { u.line(fmt.Appendf(nil, `{"to":%q,"id":%q,"body":1}`, o.Address, id)) }
+	gate := make(chan struct{})
+	deaf.gate.Store(&gate)
+	line("1")
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		b.gb.Shutdown(ctx)
+	}()
+	until(t, "the other node has no mailboxes any more", func() bool {
+		return !slices.ContainsFunc(a.office.Nodes(), func(n server.NodeStatus) bool { return !n.Self && n.Owned > 0 })
+	})
+	close(gate)
+	line("2")
+	u.settle()
+	u.answers.writeAll()
+	if got := w.Body.String(); strings.Count(got, `"status":503`) != 2 {
+		t.Error("the first line is refused, and the second one passed it:", got)
+	}
+	<-left
+}
 
 // balky is a log that takes nothing now and then.
 type balky struct {

@@ -16,6 +16,12 @@ import (
 // clustered returns sites that are nodes of one cluster, once each owns its share of the shards and all know.
 func clustered(t *testing.T, n int) []*site {
 	t.Helper()
+	return clusteredOver(t, n, func(_ int, m server.Mesh) server.Mesh { return m })
+}
+
+// clusteredOver does so with what mesh makes of each one's way to the others.
+func clusteredOver(t *testing.T, n int, mesh func(i int, m server.Mesh) server.Mesh) []*site {
+	t.Helper()
 	nats, err := natsserver.NewServer(&natsserver.Options{
 		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir(), JetStream: true, NoSigs: true, NoLog: true,
 	})
@@ -33,7 +39,7 @@ func clustered(t *testing.T, n int) []*site {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sites[i] = serveStored(t, log, setup{server: server.Options{Mesh: log.Mesh(), Node: fmt.Sprintf("n%d", i+1)}})
+		sites[i] = serveStored(t, log, setup{server: server.Options{Mesh: mesh(i, log.Mesh()), Node: fmt.Sprintf("n%d", i+1)}})
 	}
 	until(t, "each node owns its share, and all know", func() bool {
 		for _, s := range sites {

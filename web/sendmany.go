@@ -140,6 +140,7 @@ type upload struct {
 	settled int             // lines, since the last turn
 	tooLong bool            // within a line whose head was refused
 	behind  behind
+	placed  uint64   // the office's Placement, when the newest line was taken
 	answers *answers // to be written
 }
 
@@ -272,6 +273,7 @@ func (u *upload) line(line []byte) {
 	err := u.count(parseLine(l, line, u.depth))
 	to := hashAddress(l.to)
 	if err == nil {
+		u.heedMoves()
 		err = u.behind.pass(to)
 	}
 	var posted server.Posted
@@ -284,6 +286,16 @@ func (u *upload) line(line []byte) {
 		err = malformedLine(err.Error())
 	}
 	u.taken = append(u.taken, taken{l.letter.Name, l.late, to, posted, err})
+}
+
+// heedMoves waits for the lines before the one at hand if mailboxes moved since they were taken: the node that had one may have
+// refused it, and the one that has it now would take this line.
+func (u *upload) heedMoves() {
+	now := u.h.office.Placement()
+	if now != u.placed && len(u.taken) > 0 {
+		u.settle()
+	}
+	u.placed = now
 }
 
 // count counts the line at hand as a message, whatever is wrong with it, which is err. It returns what the line is refused for.
