@@ -36,7 +36,7 @@ func openEmbedded(ctx context.Context, options Options) (*Log, error) {
 		return nil, err
 	}
 	l.embedded, l.syncEvery = server, options.SyncEvery
-	if err = l.checkTail(options); err == nil {
+	if err = errors.Join(l.checkTail(options), server.checkWhole(options)); err == nil {
 		err = l.connect(ctx, options, "", server.connection()...)
 	}
 	if err != nil && ctx.Err() != nil && options.Cluster != nil {
@@ -62,7 +62,7 @@ func startEmbedded(options Options, onTrouble func(string)) (*embedded, error) {
 	}
 	e := &embedded{dir: dir, password: rand.Text(), log: options.Name}
 	if err = e.keepTail(options); err == nil {
-		err = dir.forgetIndex(options.Name)
+		err = dir.forgetIndex(options)
 	}
 	if err == nil {
 		err = e.start(options, onTrouble)

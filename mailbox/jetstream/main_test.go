@@ -2,10 +2,14 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -144,14 +148,22 @@ func TestExternal(t *testing.T) {
 // nodes opens a cluster of three.
 func nodes(t testing.TB) []*Log {
 	t.Helper()
+	logs, _ := nodesWith(t)
+	return logs
+}
+
+// nodesWith also returns what they were opened with. Whoever opens one again puts it in its place.
+func nodesWith(t testing.TB) (logs []*Log, options []Options) {
+	t.Helper()
 	addresses := testport.Addresses(t, 3)
-	logs := make([]*Log, 3)
+	logs = make([]*Log, 3)
 	var all sync.WaitGroup
 	for i := range logs {
 		o := Options{Dir: t.TempDir(), Logger: quiet, Cluster: &Cluster{
 			Name: "c", Node: fmt.Sprintf("n%d", i), Listen: addresses[i], User: "u", Password: "p",
 			Join: []string{addresses[(i+1)%3], addresses[(i+2)%3]},
 		}}
+		options = append(options, o)
 		all.Go(func() {
 			var err error
 			if logs[i], err = Open(within(t), o); err != nil {
@@ -173,7 +185,97 @@ func nodes(t testing.TB) []*Log {
 	if t.Failed() {
 		t.FailNow()
 	}
-	return logs
+	return logs, options
+}
+
+// TestDamagedNode: what a node lost at the end of its log comes from the others, also if its index says that it is there. What it lost
+// before the end does not, so that it does not start.
+func TestDamagedNode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three servers")
+	}
+	logs, options := nodesWith(t)
+	appended := 0
+	more := func(n, size int) {
+		t.Helper()
+		for range n {
+			mustAppend(t, logs[0], strings.Repeat("x", size))
+		}
+		appended += n
+	}
+	awaitAll := func() {
+		t.Helper()
+		until(t, "the node has all", func() bool { return logs[1].embedded.entries(t) == appended })
+	}
+	reopen := func() {
+		t.Helper()
+		var err error
+		if logs[1], err = Open(within(t), options[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more(60, 1000)
+	awaitAll()
+	logs[1].Close() // which notes how far it goes
+	reopen()
+	more(3, 1000)
+	awaitAll()
+	dir := filepath.Join(t.TempDir(), "killed")
+	if err := os.CopyFS(dir, os.DirFS(options[1].Dir)); err != nil {
+		t.Fatal(err)
+	}
+	logs[1].Close()
+	newest, err := readTail(dir, logs[1].name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest.was[heads(newest.was)[20]-1] ^= 4
+	if err := os.WriteFile(newest.file, newest.was, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options[1].Dir = dir
+	reopen()
+	awaitAll()
+
+	more(40, 500_000)
+	awaitAll()
+	logs[1].Close()
+	files, err := streamFiles(dir, logs[1].name, "*.blk")
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	oldest, err := os.ReadFile(slices.MinFunc(files, byNumber))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldest[heads(oldest)[20]-1] ^= 4
+	if err := os.WriteFile(slices.MinFunc(files, byNumber), oldest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := Open(within(t), options[1])
+		if !errors.Is(err, mailbox.ErrDamaged) || !strings.Contains(err.Error(), "delete "+dir) {
+			t.Fatalf("%v, want %v, and what to do", err, mailbox.ErrDamaged)
+		}
+	}
+	options[1].Dir = t.TempDir()
+	reopen()
+	awaitAll()
+}
+
+// entries is how many this node itself has.
+func (e *embedded) entries(t *testing.T) (n int) {
+	t.Helper()
+	info, err := e.server.Jsz(&natsserver.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range info.AccountDetails {
+		for _, stream := range account.Streams {
+			n += int(stream.State.Msgs)
+		}
+	}
+	return n
 }
 
 func TestCluster(t *testing.T) {

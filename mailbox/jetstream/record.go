@@ -3,6 +3,7 @@ package jetstream
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 	"strings"
 )
 
@@ -29,17 +30,26 @@ func recordPlace(head []byte) uint64 {
 // lastEntry is the place of the last entry in a part of the file; 0 for none. The server may still go by its index, which counts
 // what was cut off.
 func lastEntry(records []byte) (last uint64) {
-	for len(records) >= headSize {
-		size := recordSize(records)
-		if size < noteSize || size > len(records) {
-			break
-		}
-		if place := recordPlace(records); place != 0 {
-			last = place
-		}
-		records = records[size:]
+	for place := range places(records) {
+		last = place
 	}
 	return last
+}
+
+// places yields those of the entries, up to the first record that can't be one.
+func places(records []byte) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for len(records) >= headSize {
+			size := recordSize(records)
+			if size < noteSize || size > len(records) {
+				return
+			}
+			if place := recordPlace(records); place != 0 && !yield(place) {
+				return
+			}
+			records = records[size:]
+		}
+	}
 }
 
 // isEntry reports whether an entry's head is here. The subject behind it may be cut off.

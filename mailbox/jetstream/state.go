@@ -62,13 +62,13 @@ func (d *dataDir) setState(log string, s state) error {
 }
 
 // forgetIndex makes JetStream look for itself how far a log goes, where its index may be on the disk and entries that are in
-// it are not: it would take them for there, and go on behind them.
-func (d *dataDir) forgetIndex(log string) error {
-	s := d.state(log)
-	if _, system := s.brokenOff(bootID()); !system && !s.Doubt {
+// it are not: it would take them for there, and go on behind them. A cluster's node would not get them from the others.
+func (d *dataDir) forgetIndex(o Options) error {
+	s := d.state(o.Name)
+	if _, system := s.brokenOff(bootID()); !system && !s.Doubt && o.Cluster == nil {
 		return nil
 	}
-	files, err := d.files(log, "index.db")
+	files, err := d.files(o.Name, "index.db")
 	for _, file := range files {
 		err = errors.Join(err, os.Remove(file))
 	}
