@@ -80,6 +80,8 @@ func (i *inventory) take(ctx context.Context, log *jetstream.Log) error {
 	switch first, last := log.LostAtEnd(); {
 	case err != nil:
 		return err
+	case stats.Entries == 0 && stats.First > 1: // trimming leaves some
+		return missing(1, stats.First-1)
 	case whole.next <= stats.Last:
 		return missing(whole.next, whole.next)
 	case last != 0:

@@ -94,6 +94,7 @@ func TestDataCheckOfDamage(t *testing.T) {
 			}
 			return b[:len(b)-5]
 		},
+		"all is gone":       nil,
 		"cut in the middle": func(b []byte, _ string) []byte { return b[:len(b)/2] },
 	} {
 		dir := filled(t, 20)
@@ -105,7 +106,12 @@ func TestDataCheckOfDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(blocks[0], damage(block, filepath.Join(filepath.Dir(blocks[0]), "index.db")), 0o600); err != nil {
+		if name == "all is gone" {
+			err = os.Remove(blocks[0])
+		} else {
+			err = os.WriteFile(blocks[0], damage(block, filepath.Join(filepath.Dir(blocks[0]), "index.db")), 0o600)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, time := range []string{"the first time", "again"} {

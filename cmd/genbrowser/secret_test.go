@@ -3,6 +3,8 @@ package main_test
 import (
 	"encoding/base64"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -72,6 +74,18 @@ func TestSecretIsRefusedAndNotPrinted(t *testing.T) {
 			t.Errorf("the complaint repeats the secret: %s", r.err)
 		}
 	}
+}
+
+// TestSecretOfADataDir: one that was given a secret at first gets no other one unasked, with which all addresses would end.
+func TestSecretOfADataDir(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"serve", "--listen", "tcp4://127.0.0.1:0", "--data", dir}
+	serve(t, 1, []string{"SECRET=" + secret}, args[1:]...).stop()
+	fails(t, finish(t, command(t, nil, args...), ""), "no SECRET is set", dir)
+	if _, err := os.Stat(filepath.Join(dir, "secret")); err == nil {
+		t.Error("one was made")
+	}
+	serve(t, 1, []string{"SECRET=" + secret}, args[1:]...).stop()
 }
 
 func TestSecretIsMadeIfThereIsNone(t *testing.T) {

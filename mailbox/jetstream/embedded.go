@@ -40,7 +40,7 @@ func openEmbedded(ctx context.Context, options Options) (*Log, error) {
 		err = l.connect(ctx, options, "", server.connection()...)
 	}
 	if err != nil && ctx.Err() != nil && options.Cluster != nil {
-		err = fmt.Errorf("%w: most of the nodes must be there; is one of %s?", err, strings.Join(options.Cluster.Join, ", "))
+		err = fmt.Errorf("%w: most of the nodes must be there, and the first time all of them; is one of %s?", err, strings.Join(options.Cluster.Join, ", "))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", options.Dir, err), l.Close())

@@ -3,12 +3,15 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/genbrowser/genbrowser/internal/testport"
@@ -105,6 +108,34 @@ func (h *hole) pass(to, from net.Conn) {
 			return
 		}
 	}
+}
+
+// TestNoJetStream: who waits for a NATS that has none is told so.
+func TestNoJetStream(t *testing.T) {
+	t.Parallel()
+	url := externalWith(t, natsserver.Options{Port: natsserver.RANDOM_PORT}).ClientURL()
+	told := make(chan string, 100)
+	waits, cancel := context.WithCancel(within(t))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Open(waits, Options{URLs: []string{url}, Logger: slog.New(slog.NewTextHandler(telling(told), nil))})
+		ended <- err
+	}()
+	if got := <-told; !strings.Contains(got, "level=WARN") || !strings.Contains(got, "is it enabled?") {
+		t.Errorf("told %s", got)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("opened: %v", err)
+	}
+}
+
+// telling is a writer to a channel.
+type telling chan<- string
+
+func (t telling) Write(b []byte) (int, error) {
+	t <- string(b)
+	return len(b), nil
 }
 
 // TestHole holds that an Append ends soon after its context does, though the network drops everything and all buffers are

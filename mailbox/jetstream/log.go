@@ -208,12 +208,18 @@ func (l *Log) pause(ctx context.Context, try int) error {
 	return nil
 }
 
+// triesUnsaid is after how many tries, about 3 s, it is said that something is waited for.
+const triesUnsaid = 9
+
 // retry calls f until it succeeds, fails for good, or ctx ends.
 func (l *Log) retry(ctx context.Context, f func() error) error {
 	for try := 0; ; try++ {
 		err := f()
 		if err == nil || !transient(err) {
 			return err
+		}
+		if try == triesUnsaid {
+			l.logger.Warn("JetStream does not answer, and is waited for; is it enabled?", "stream", l.name, "error", err)
 		}
 		if stop := l.pause(ctx, try); stop != nil {
 			return fmt.Errorf("%w: %w", stop, err)

@@ -108,9 +108,13 @@ func TestEmbedded(t *testing.T) {
 // external is a NATS server that listens.
 func external(t testing.TB, dir string, port int) *natsserver.Server {
 	t.Helper()
-	server, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: port, StoreDir: dir, JetStream: true, NoSigs: true, NoLog: true,
-	})
+	return externalWith(t, natsserver.Options{Port: port, StoreDir: dir, JetStream: true})
+}
+
+func externalWith(t testing.TB, o natsserver.Options) *natsserver.Server {
+	t.Helper()
+	o.Host, o.NoSigs, o.NoLog = "127.0.0.1", true, true
+	server, err := natsserver.NewServer(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
