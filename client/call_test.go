@@ -168,7 +168,7 @@ func TestFailuresOfCalls(t *testing.T) {
 
 func TestCallTimeout(t *testing.T) {
 	s := start(t, siteOptions{})
-	a, b := dial(t, s.URL, client.DialOptions{CallTimeout: 50 * time.Millisecond}), dial(t, s.URL, client.DialOptions{})
+	a, b := dial(t, s.URL, client.DialOptions{CallTimeout: time.Second}), dial(t, s.URL, client.DialOptions{})
 	err := a.Call(context.Background(), b.Address(), 1, nil)
 	wantProblem(t, err, problem.CallTimeout, "accepted, and not answered")
 
@@ -256,7 +256,7 @@ func TestCalleeEnds(t *testing.T) {
 
 // A callee whose program was killed never closes its mailbox, which expires.
 func TestCalleeIsKilled(t *testing.T) {
-	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: 100 * time.Millisecond}}})
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: time.Second}}})
 	a := dial(t, s.URL, client.DialOptions{})
 	dead := open(t, connect(t, s.URL, client.Options{})) // nobody ever reads it
 	_, err := call(t, a, dead.Address(), 1)

@@ -40,7 +40,7 @@ func wantDown(t testing.TB, m *client.Monitor, to address.Address, reason, detai
 }
 
 func TestMonitor(t *testing.T) {
-	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: 200 * time.Millisecond}}})
+	s := start(t, siteOptions{server: server.Options{Limits: mailbox.Limits{Asleep: time.Second}}})
 	a := dial(t, s.URL, client.DialOptions{})
 	c := connect(t, s.URL, client.Options{})
 	nobody, err := ring(t).Process("nobody")

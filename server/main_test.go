@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
 	"github.com/genbrowser/genbrowser/address"
@@ -60,7 +61,11 @@ func shutDown(t testing.TB, s *Server) {
 
 func open(t testing.TB, s *Server) Mailbox {
 	t.Helper()
-	m, err := s.Open(nil)
+	var m Mailbox
+	err := again(t, s, func() (err error) {
+		m, err = s.Open(nil)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +101,11 @@ func (r *reader) End(why error) { r.ended <- why }
 func subscribe(t testing.TB, s *Server, m Mailbox, how Subscribing) (*Subscription, *reader) {
 	t.Helper()
 	r := newReader()
-	sub, err := s.Subscribe(grant(t, s, m.Key.Reveal()), how, r)
+	var sub *Subscription
+	err := again(t, s, func() (err error) {
+		sub, err = s.Subscribe(grant(t, s, m.Key.Reveal()), how, r)
+		return err
+	})
 	if err != nil {
 		t.Fatalf("Subscribe: %v", err)
 	}
@@ -118,8 +127,10 @@ func subscribeSoon(t testing.TB, s *Server, m Mailbox) (sub *Subscription, r *re
 }
 
 // post sends a body as a client would and wakes its reader.
-func post(s *Server, to address.Address, body string) error {
-	posted, err := s.Post(to.String(), &Letter{Body: []byte(body)})
+func post(s *Server, to address.Address, body string) error { return postNamed(s, to, body, "") }
+
+func postNamed(s *Server, to address.Address, body, name string) error {
+	posted, err := s.Post(to.String(), &Letter{Body: []byte(body), Name: name})
 	if err != nil {
 		return err
 	}
@@ -147,7 +158,11 @@ func again(t testing.TB, s *Server, do func() error) (err error) {
 func mustPost(t testing.TB, s *Server, to address.Address, bodies ...string) {
 	t.Helper()
 	for _, b := range bodies {
-		if err := again(t, s, func() error { return post(s, to, b) }); err != nil {
+		name := ""
+		if s.cluster != nil { // what could not be stored for a moment may be stored then
+			name = uuid.NewString()
+		}
+		if err := again(t, s, func() error { return postNamed(s, to, b, name) }); err != nil {
 			t.Fatalf("Post(%s) = %v", b, err)
 		}
 	}

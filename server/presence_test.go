@@ -15,7 +15,7 @@ import (
 // askMonitor monitors with a body.
 func askMonitor(t testing.TB, s *Server, ref, body string, watcher, target Mailbox) {
 	t.Helper()
-	if err := monitorWith(t, s, ref, body, watcher, target); err != nil {
+	if err := again(t, s, func() error { return monitorWith(t, s, ref, body, watcher, target) }); err != nil {
 		t.Fatalf("a monitor with %s: %v", body, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 func register(t testing.TB, s *Server, name string, to address.Address) {
 	t.Helper()
-	if err := s.Register(name, to); err != nil {
+	if err := again(t, s, func() error { return s.Register(name, to) }); err != nil {
 		t.Fatalf("Register(%q) = %v", name, err)
 	}
 }

@@ -61,7 +61,7 @@ func awaitUnwatched(t testing.TB, s *Server, m Mailbox) {
 
 func closeBox(t testing.TB, s *Server, m Mailbox) {
 	t.Helper()
-	if err := s.Close(grant(t, s, m.Key.Reveal())); err != nil {
+	if err := again(t, s, func() error { return s.Close(grant(t, s, m.Key.Reveal())) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -188,7 +188,7 @@ func TestMonitor(t *testing.T) {
 		t.Helper()
 		s.expectLine("202", `{"to":%q,"kind":%q,"ref":%q,"reply":%q,"body":null}`, target, kind, ref, replyAddress(t, watcher, ref))
 	}
-	closed := s.open()
+	closed := s.stream("/_gb/mailbox?new").init().opened // which does not expire
 	reply := replyAddress(t, watcher, "c")
 	for range 2 { // the second one changes nothing
 		s.expectLine("202", `{"to":%q,"kind":"monitor","ref":"c","reply":%q,"body":null}`, closed.Address, reply)

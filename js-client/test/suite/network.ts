@@ -41,12 +41,12 @@ export function networkCases(test: Register): void {
   });
 
   test('heartbeats keep a stream that has nothing to say', async t => {
-    const server = await t.serve('--heartbeat', '50ms');
+    const server = await t.serve('--heartbeat', '300ms');
     const states: string[] = [];
     const client = await t.start({ onStatus: ({ state }) => states.push(state) }, server);
     const other = await t.start({ onStatus: ({ state }) => states.push(state) }, server);
     const began = Date.now();
-    await until(() => Date.now() - began > 10 * 50);
+    await until(() => Date.now() - began > 10 * 300);
     await other.send(client.address, 1);
     equal(await client.mailbox.receive(), 1);
     equal(states, ['open', 'open']);
