@@ -99,6 +99,20 @@ func follows(t testing.TB, s *Server, m Mailbox) []mailbox.Follow {
 	return b.mail.Following(time.Now())
 }
 
+// awaitUnwatched waits until a mailbox's end ends nothing, and is told to nobody.
+func awaitUnwatched(t testing.TB, s *Server, m Mailbox) {
+	t.Helper()
+	b, err := s.box(grant(t, s, m.Key.Reveal()).Mailbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, 5*time.Second, "nothing watches the mailbox", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.mail.Watches()) == 0
+	})
+}
+
 // expectExited waits for one message of kind exited, whatever its ref.
 func expectExited(t testing.TB, s *Server, m Mailbox, reason string) {
 	t.Helper()

@@ -43,9 +43,12 @@ func (s *Server) keepLogShort() {
 		if err := s.member.trimDue(ctx); err != nil {
 			s.log.Error("the log was not shortened", "error", err)
 		}
+		if time.Now().Before(next) {
+			continue
+		}
 		live := s.bytes.Load() + s.mailboxes.Load()*restatedCost
 		j := s.member.current()
-		if time.Now().Before(next) || j.ready() != nil || j.written.Load() < s.tooLong(live, s.counters.log.snapshotSize.Load()) && !s.cluster.holdsUpTrim() {
+		if j.ready() != nil || j.written.Load() < s.tooLong(live, s.counters.log.snapshotSize.Load()) && !s.cluster.holdsUpTrim() {
 			continue
 		}
 		err := s.Snapshot(ctx)

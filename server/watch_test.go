@@ -45,20 +45,6 @@ func ask(t testing.TB, s *Server, kind mailbox.Kind, ref string, watcher Mailbox
 	}
 }
 
-// awaitUnwatched waits until a mailbox's end ends nothing, and is told to nobody.
-func awaitUnwatched(t testing.TB, s *Server, m Mailbox) {
-	t.Helper()
-	b, err := s.box(grant(t, s, m.Key.Reveal()).Mailbox())
-	if err != nil {
-		t.Fatal(err)
-	}
-	await(t, 5*time.Second, "nothing watches the mailbox", func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return len(b.mail.Watches()) == 0
-	})
-}
-
 func closeBox(t testing.TB, s *Server, m Mailbox) {
 	t.Helper()
 	if err := again(t, s, func() error { return s.Close(grant(t, s, m.Key.Reveal())) }); err != nil {

@@ -48,8 +48,9 @@ func lastingSecret(file string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("--data: %w", err)
 	}
-	if dir := filepath.Dir(file); false && jetstream.IsDataDir(dir) {
-		return "", fmt.Errorf("no SECRET is set, and there is no %s: the addresses of the mailboxes in %s were made with a SECRET, which must be set again", file, dir)
+	if dir := filepath.Dir(file); jetstream.IsDataDir(dir) {
+		return "", fmt.Errorf("no SECRET is set, and there is no %s: the addresses of the mailboxes in %s were made with a SECRET, "+
+			"which must be set again", file, dir)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", fmt.Errorf("--data: %w", err)
