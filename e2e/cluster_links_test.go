@@ -87,7 +87,7 @@ func expectCut(t *testing.T, n *clusterNode, own, far *box) {
 		began := time.Now()
 		a, err := request(ctx, http.DefaultClient, ask[0], n.url()+ask[1], ask[2], ask[3:]...)
 		cancel()
-		if took := time.Since(began); err != nil || a.status != 503 || a.retry == "" || took > 2*time.Second {
+		if took := time.Since(began); err != nil || a.status != 503 || a.retry == "" || took > time.Second {
 			t.Errorf("%s, at %s which is cut off: %d %s, Retry-After %q, %v, after %v; want 503 at once", what, n.name, a.status, a.body, a.retry, err, took)
 		}
 	}
@@ -141,7 +141,7 @@ func TestClusterLinks(t *testing.T) {
 			byeAfter := time.Since(began)
 			within(t, 5*time.Second, "the node is not ready", func() bool { return !n.ready() })
 			expectCut(t, n, own, far)
-			if byeAfter > 6*time.Second {
+			if byeAfter > 4*time.Second {
 				t.Errorf("a reader was sent away after %v, want 3 s", byeAfter)
 			}
 			within(t, 12*time.Second, "the others have its mailbox", func() bool {

@@ -237,8 +237,8 @@ func TestClusterKilled(t *testing.T) {
 		within(t, 15*time.Second, "all mailboxes get messages again", l.allFlow())
 		unsent, unread, unanswered := l.measure()
 		t.Logf("round %d: %s killed: no 202 for %v, nothing read for %v, no answer for %v", round, n.name, unsent, unread, unanswered)
-		if unsent > 10*time.Second || unread > 10*time.Second {
-			t.Errorf("a dead node was replaced after %v for senders, %v for readers; want 5 s, or 10 on a busy machine", unsent, unread)
+		if unsent > 7*time.Second || unread > 7*time.Second {
+			t.Errorf("a dead node was replaced after %v for senders, %v for readers; want 5 s, or 7 on a busy machine", unsent, unread)
 		}
 		n.start(t)
 		within(t, 20*time.Second, n.name+" owns shards again", n.owns)
@@ -394,7 +394,7 @@ func TestClusterRollingRestart(t *testing.T) {
 			within(t, 15*time.Second, "all mailboxes get messages again", l.allFlow())
 			unsent, unread, unanswered := l.measure()
 			t.Logf("%s restarted: ended after %v; no 202 for %v, nothing read for %v, no answer for %v", n.name, took, unsent, unread, unanswered)
-			if unsent > 7*time.Second || unread > 9*time.Second {
+			if unsent > 4*time.Second || unread > 6*time.Second {
 				t.Errorf("a restart was noticed for %v by senders, %v by readers", unsent, unread)
 			}
 		}
