@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/genbrowser/genbrowser/internal/standstill"
 )
 
 // soaking reports whether the long forms of the tests are wanted: make soak.
@@ -44,7 +46,7 @@ func killUnderLoad(t *testing.T, rounds int, shortened bool, flags ...string) {
 	p := startDurable(t, dir, flags...)
 	l := newLoad(t)
 	l.start(p)
-	snapshots := 0
+	snapshots, running := 0, standstill.Start(t)
 	for round := range rounds {
 		l.moment(round, p)
 		p.kill()
@@ -52,9 +54,9 @@ func killUnderLoad(t *testing.T, rounds int, shortened bool, flags ...string) {
 		for range round % 3 {
 			startAndKill(t, dir, flags...)
 		}
-		began := time.Now()
+		began := running.Elapsed()
 		p = startDurable(t, dir, flags...)
-		if took := time.Since(began); took > 5*time.Second {
+		if took := running.Elapsed() - began; took > 5*time.Second {
 			t.Errorf("it took %v to start after round %d", took, round)
 		}
 		l.use(p)
@@ -133,17 +135,18 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	p := startDurable(t, dir, loadFlags...)
 	l := newLoad(t)
 	l.start(p)
+	running := standstill.Start(t)
 	for range 3 {
 		l.moment(0, p)
-		began := time.Now()
+		began := running.Elapsed()
 		p.terminate(t)
-		ended := time.Since(began)
+		ended := running.Elapsed() - began
 		if lanes, _ := readLog(t, dir); len(lanes) != 0 {
 			t.Errorf("the log has lanes without an end: %v", lanes)
 		}
-		began = time.Now()
+		began = running.Elapsed()
 		p = startDurable(t, dir, loadFlags...)
-		if started := time.Since(began); ended > 8*time.Second || started > 2*time.Second {
+		if started := running.Elapsed() - began; ended > 8*time.Second || started > 2*time.Second {
 			t.Errorf("it took %v to end and %v to start", ended, started)
 		}
 		l.use(p)

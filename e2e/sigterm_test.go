@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/genbrowser/genbrowser/internal/standstill"
 )
 
 // TestSIGTERMUnderLoad holds that a message which was accepted is delivered, whenever the program is told to
@@ -138,14 +140,14 @@ func TestSIGTERMDoesNotWaitForSpareConnections(t *testing.T) {
 	} else {
 		resp.Body.Close()
 	}
-	began := time.Now()
+	running := standstill.Start(t)
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Wait(); err != nil {
 		t.Errorf("the program ended with %v:\n%s", err, p.log)
 	}
-	if took := time.Since(began); took > 4*time.Second {
+	if took := running.Elapsed(); took > 4*time.Second {
 		t.Errorf("it took %v to end", took)
 	}
 }

@@ -14,19 +14,25 @@ import (
 
 const (
 	beatEvery = 300 * time.Millisecond
-	// silence is how long nothing is heard of a node until it is given up.
-	silence = 4 * beatEvery
-	// renewEvery is how often a node's lane grows at least, lease how long after that the node may be sure that
-	// nobody took its place, and sealAfter how long others wait until they seal a lane that does not grow. What
-	// lies between the last two is for clocks that do not go equally fast.
+	// renewEvery is how often a node's lane grows at least.
 	renewEvery = 500 * time.Millisecond
-	lease      = 1500 * time.Millisecond
-	sealAfter  = 1900 * time.Millisecond
 	// fullBeat is every how many beats one tells everything.
 	fullBeat = 10
 	// maxSkew is how far clocks may be apart without a warning.
 	maxSkew = 5 * time.Second
 )
+
+// patience is how long the nodes of a cluster wait for each other. All of them need the same.
+type patience struct {
+	// silence is how long nothing is heard of a node until it is given up.
+	silence time.Duration
+	// lease is how long after its lane grew a node may be sure that nobody took its place, and seal how long others wait until
+	// they seal a lane that does not grow. What lies between them is for clocks that do not go equally fast.
+	lease, seal time.Duration
+}
+
+// usual is the patience that lets a dead node be replaced within a few seconds.
+var usual = patience{silence: 4 * beatEvery, lease: 1500 * time.Millisecond, seal: 1900 * time.Millisecond}
 
 // cluster is the other nodes: who they are, which shards they own, and the way to them.
 type cluster struct {
@@ -36,6 +42,7 @@ type cluster struct {
 	name       string // of this node, for people
 	log        *slog.Logger
 	packetSize int
+	patience   patience
 	background sync.WaitGroup
 	done       chan struct{} // closed when this node leaves
 	stir       chan struct{} // something changed that govern should look at
@@ -66,9 +73,9 @@ type cluster struct {
 }
 
 // joinCluster becomes a node of the cluster. It owns shards after a while.
-func (s *Server) joinCluster(mesh Mesh, name string) error {
+func (s *Server) joinCluster(o Options) error {
 	c := &cluster{
-		server: s, member: s.member, mesh: mesh, name: name, log: s.log, packetSize: mesh.MaxSize(),
+		server: s, member: s.member, mesh: o.Mesh, name: o.Node, log: s.log, packetSize: o.Mesh.MaxSize(), patience: o.patience,
 		done: make(chan struct{}), stir: make(chan struct{}, 1), outgoing: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	c.suspects = make(map[string]suspect)
@@ -97,7 +104,7 @@ func (c *cluster) join() error {
 	c.server.placement.Add(1)
 	c.joined, c.known = time.Now(), nil
 	c.asked = [shardCount]bool{}
-	j := c.member.begin(lease)
+	j := c.member.begin(c.patience.lease)
 	j.renew(0)
 	c.wire.Lock() // nothing is sent as another while who sends changes
 	defer c.wire.Unlock()

@@ -68,7 +68,11 @@ type testNode struct {
 	once sync.Once
 }
 
-// startNode starts a node, which leaves when the test ends.
+// patient is for tests of what has nothing to do with nodes that die: one that stands still, because its machine does, is not
+// given up in them.
+var patient = patience{silence: 10 * time.Second, lease: 10 * time.Second, seal: 12 * time.Second}
+
+// startNode starts a node, which leaves when the test ends. It is patient unless the options say otherwise.
 func startNode(t testing.TB, url, name string, o Options) *testNode {
 	t.Helper()
 	return startNodeOn(t, &deafLog{Log: natsLog(t, url)}, name, o)
@@ -83,6 +87,9 @@ func startNodeOn(t testing.TB, log *deafLog, name string, o Options) *testNode {
 	}
 	if o.Logger == nil {
 		o.Logger = quiet
+	}
+	if o.patience == (patience{}) {
+		o.patience = patient
 	}
 	var err error
 	if n.Server, err = New(o); err != nil {
@@ -338,7 +345,7 @@ func TestOneClaimWins(t *testing.T) {
 	for i := range members {
 		s := newServer(t, Options{})
 		members[i] = &member{server: s, log: natsLog(t, url)}
-		j := members[i].begin(lease)
+		j := members[i].begin(usual.lease)
 		defer func() { j.cancel(); <-j.done }()
 	}
 	all := make([]uint8, shardCount)
@@ -368,7 +375,7 @@ func TestOneClaimWins(t *testing.T) {
 // TestRejoin: a node whose lane was sealed owns nothing, stores nothing, and comes back as another.
 func TestRejoin(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 3, Options{})
+	nodes := startNodes(t, 3, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 	mustPost(t, b.Server, m.Address, "1")

@@ -143,7 +143,7 @@ func TestRegisterRaces(t *testing.T) {
 // which was given up for dead begins with none.
 func TestNamesAreInherited(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 3, Options{})
+	nodes := startNodes(t, 3, Options{patience: usual})
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	m, there := farMailbox(t, a, b, c), farMailbox(t, b, a, c)
 	p := handle(t, b.Server, "process", newReceived())

@@ -28,7 +28,7 @@ func awaitUnsure(t testing.TB, n *testNode) {
 
 func TestGivenUpKnowsNoEnds(t *testing.T) {
 	t.Parallel()
-	a := startNodes(t, 2, Options{})[0]
+	a := startNodes(t, 2, Options{patience: usual})[0]
 	key, to := notOpened(t, a)
 	g := grant(t, a.Server, key.Reveal())
 	asked := map[string]func() error{
@@ -54,7 +54,7 @@ func TestGivenUpKnowsNoEnds(t *testing.T) {
 
 func TestGivenUpRunsNoSingle(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	var ran [2]*received
 	for i, n := range nodes {
 		ran[i] = newReceived()
@@ -125,7 +125,7 @@ func TestSealedWithoutMesh(t *testing.T) {
 // A node whose connection takes nothing any more sends its readers away all the same.
 func TestGivenUpWhileItsBeatsHang(t *testing.T) {
 	t.Parallel()
-	a := startNodes(t, 2, Options{})[0]
+	a := startNodes(t, 2, Options{patience: usual})[0]
 	m := open(t, a.Server)
 	sub, r := subscribe(t, a.Server, m, Subscribing{})
 	defer sub.Close()

@@ -272,7 +272,7 @@ func (c *cluster) sealDead() (left bool, err error) {
 		if !known || s.newest != newest.Seq {
 			s = suspect{newest.Seq, now}
 		}
-		if now.Sub(s.since) < sealAfter {
+		if now.Sub(s.since) < c.patience.seal {
 			suspects[newest.Lane] = s
 			left = true
 			continue

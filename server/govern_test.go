@@ -63,7 +63,7 @@ func TestTrimWithIdleNodes(t *testing.T) {
 // TestTrimWithDeadLane: a lane whose node died before anybody heard of it does not keep the log long for ever.
 func TestTrimWithDeadLane(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{Snapshot: 32 << 10})
+	nodes := startNodes(t, 2, Options{patience: usual, Snapshot: 32 << 10})
 	dead := natsLog(t, nodes[0].log.Conn().ConnectedUrl())
 	entry := make([]byte, mailbox.EntryHeaderSize)
 	(&mailbox.EntryHeader{Clock: time.Now()}).Put(entry)
@@ -187,7 +187,7 @@ func TestCutOffWhileClaiming(t *testing.T) {
 	t.Parallel()
 	url := startNATS(t)
 	log := &deafLog{Log: natsLog(t, url), reading: make(chan struct{}, 100)}
-	a, b := startNodeOn(t, log, "a", Options{}), startNode(t, url, "b", Options{})
+	a, b := startNodeOn(t, log, "a", Options{patience: usual}), startNode(t, url, "b", Options{patience: usual})
 	awaitShare(t, a, b)
 	sub, r := subscribe(t, a.Server, open(t, a.Server), Subscribing{})
 	defer sub.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/genbrowser/genbrowser/internal/pack"
+	"github.com/genbrowser/genbrowser/internal/standstill"
 	"github.com/genbrowser/genbrowser/mailbox"
 )
 
@@ -31,7 +32,7 @@ func (n *testNode) id() string { return n.Nodes()[0].ID }
 // TestLostPackets: what a lost packet asked or told is not waited for, and readers and senders go on after it.
 func TestLostPackets(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 
@@ -39,11 +40,11 @@ func TestLostPackets(t *testing.T) {
 	mustPost(t, b.Server, m.Address, "1")
 	collect(t, sub, r, 1)
 	b.mesh.lose.Store(packets(a.id(), func(n int64) bool { return n == 1 }))
-	began := time.Now()
+	running := standstill.Start(t)
 	if err := post(b.Server, m.Address, "2"); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a post that got lost: %v, want ErrUnavailable", err)
 	}
-	if took := time.Since(began); took > callPatience {
+	if took := running.Elapsed(); took > callPatience {
 		t.Errorf("that was noticed after %v", took)
 	}
 	select {
@@ -166,7 +167,7 @@ func lossyTraffic(t *testing.T, a, b *testNode) {
 // TestUnanswered: a node that is heard, and does not answer, holds nobody up for long.
 func TestUnanswered(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 	deaf := func(string, []byte) bool { return true }
@@ -177,9 +178,9 @@ func TestUnanswered(t *testing.T) {
 		"describe":  func() error { _, err := b.Describe(g); return err },
 		"subscribe": func() error { _, err := b.Subscribe(g, Subscribing{}, newReader()); return err },
 	} {
-		began := time.Now()
+		running := standstill.Start(t)
 		err := f()
-		if took := time.Since(began); !errors.Is(err, ErrUnavailable) || took > 3*time.Second {
+		if took := running.Elapsed(); !errors.Is(err, ErrUnavailable) || took > 3*time.Second {
 			t.Errorf("%s: %v after %v, want ErrUnavailable after %v", what, err, took, callPatience)
 		}
 	}
@@ -194,7 +195,7 @@ func TestUnanswered(t *testing.T) {
 // of its mailboxes on nodes that it has given up. They are sent away all the same.
 func TestDeafOwner(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 	sub, r := subscribe(t, b.Server, m, Subscribing{})
@@ -229,7 +230,7 @@ func TestDeafOwner(t *testing.T) {
 // TestShardGone: a post that reaches a node which has just lost the shard was not taken, and its sender is told so.
 func TestShardGone(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 	shard := shardOf(uuid.UUID(grant(t, a.Server, m.Key.Reveal()).Mailbox()))

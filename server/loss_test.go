@@ -15,7 +15,7 @@ import (
 // answer would be taken for another one: a reader would get the messages of somebody else's mailbox.
 func TestLateAnswers(t *testing.T) {
 	t.Parallel()
-	a := startNode(t, startNATS(t), "a", Options{})
+	a := startNode(t, startNATS(t), "a", Options{patience: usual})
 	seen := make(map[uint64]bool)
 	for range 2 {
 		n := a.cluster.node("another")
@@ -56,7 +56,7 @@ func keys[V any](m map[uint64]V) (all []uint64) {
 // messages in order, though a packet got lost with the first of them only.
 func TestLossKeepsOrder(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, b, a)
 	send := func(name string) (posted Posted) {
@@ -100,7 +100,7 @@ func TestLossKeepsOrder(t *testing.T) {
 // is heard again.
 func TestReaderOfALateNode(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 3, Options{})
+	nodes := startNodes(t, 3, Options{patience: usual})
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	m := farMailbox(t, b, a, c)
 	hold := make(chan struct{})
@@ -130,7 +130,7 @@ func TestReaderOfALateNode(t *testing.T) {
 // TestGivenUpDescribesNothing: a node that can store nothing does not say what is in a mailbox, which another node may have by now.
 func TestGivenUpDescribesNothing(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 	g := grant(t, a.Server, m.Key.Reveal())

@@ -16,13 +16,12 @@ import (
 // downNodeLost is the reason of an end that nobody was left to tell.
 const downNodeLost = "node-lost"
 
-const (
-	// lostAfter is how long after a node was given up its watches are inherited: one that was only out of reach, or
-	// started anew, is back by then, for its lease would be over.
-	lostAfter = sealAfter
-	// heirAfter is how much longer each next node waits for the one before it to inherit.
-	heirAfter = time.Second
-)
+// heirAfter is how much longer each next node waits for the one before it to inherit.
+const heirAfter = time.Second
+
+// lostAfter is how long after a node was given up its watches are inherited: one that was only out of reach, or started
+// anew, is back by then, for its lease would be over.
+func (c *cluster) lostAfter() time.Duration { return c.patience.seal }
 
 // farWatch is a watch of another node's process.
 type farWatch struct {
@@ -247,7 +246,7 @@ func (c *cluster) inheritLost() {
 		if _, noted := c.lost[id]; !noted {
 			c.lost[id] = time.Now()
 		}
-		if time.Since(c.lost[id]) < lostAfter+time.Duration(place)*heirAfter {
+		if time.Since(c.lost[id]) < c.lostAfter()+time.Duration(place)*heirAfter {
 			continue
 		}
 		c.lost[id] = time.Now() // for what another node has to take over, and does not

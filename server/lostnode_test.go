@@ -30,8 +30,8 @@ func (n *testNode) appear(t testing.TB) {
 	await(t, 20*time.Second, "the node is back", func() bool { return n.Ready() == nil })
 }
 
-// forgetful remembers no names, so that what is told twice comes twice.
-var forgetful = Options{Limits: mailbox.Limits{NameWindow: time.Second}}
+// forgetful remembers no names, so that what is told twice comes twice, and waits for other nodes as long as usual.
+var forgetful = Options{Limits: mailbox.Limits{NameWindow: time.Second}, patience: usual}
 
 func nothing(context.Context, Message) error { return nil }
 
@@ -83,14 +83,14 @@ func TestNodeLost(t *testing.T) {
 	began := time.Now()
 	b.vanish(t)
 	expectTold(t, a.Server, watcher, `down here {"reason":"node-lost"}`)
-	if took := time.Since(began); took < sealAfter+silence/2 {
+	if took := time.Since(began); took < usual.seal+usual.silence/2 {
 		t.Errorf("told after %v, before the node's lease is over", took)
 	}
 	if why := expectOne(t, "the linked process's end", probe.ended); why.Reason != "node-lost" {
 		t.Errorf("the linked process ended with %+v", why)
 	}
 	expectTold(t, a.Server, ofLink, `exited l {"reason":"node-lost"}`)
-	awaitUnwatched(t, a.Server, ofLink) // or its end would end what has the process's name next
+	awaitUnwatched(t, ofLink, a.Server, c.Server) // or its end would end what has the process's name next
 	await(t, 10*time.Second, "the other node of that name has the watch", func() bool {
 		return a.farWatched(c, "both") == 1 && a.farWatched(c, "only") == 0 // c may be who told
 	})
@@ -195,7 +195,7 @@ func TestAllAreCutOff(t *testing.T) {
 	nats.Shutdown()
 	nats.WaitForShutdown()
 	began := time.Now()
-	await(t, 10*time.Second, "a node would be lost by now", func() bool { return time.Since(began) > silence+lostAfter+2*heirAfter })
+	await(t, 10*time.Second, "a node would be lost by now", func() bool { return time.Since(began) > usual.silence+a.cluster.lostAfter()+2*heirAfter })
 	startNATSOn(t, port, dir)
 	defer func() { a.leave(t); b.leave(t) }()
 	awaitShare(t, a, b)
@@ -226,7 +226,7 @@ func TestWatchIsShared(t *testing.T) {
 		asked.Go(func() {
 			began := time.Now()
 			ask(t, n.Server, mailbox.KindMonitor, n.id(), watcher, logger)
-			if took := time.Since(began); took < silence/2 {
+			if took := time.Since(began); took < usual.silence/2 {
 				t.Errorf("accepted after %v, while a node that was not given up does not know", took)
 			}
 		})

@@ -42,13 +42,13 @@ const (
 
 // join begins to write to the log. A server that is alone owns all shards once it returns; in a cluster it will own
 // some.
-func (s *Server) join(log mailbox.Log, mesh Mesh, name string) error {
-	if err := s.checkEntrySize(log); err != nil {
+func (s *Server) join(o Options) error {
+	if err := s.checkEntrySize(o.Log); err != nil {
 		return err
 	}
-	s.member = &member{server: s, log: log}
-	if mesh != nil {
-		return s.joinCluster(mesh, name)
+	s.member = &member{server: s, log: o.Log}
+	if o.Mesh != nil {
+		return s.joinCluster(o)
 	}
 	m := s.member
 	if err := m.joinAlone(m.begin(0)); err != nil {

@@ -190,7 +190,7 @@ func TestMetricsOfACluster(t *testing.T) {
 	if a, b := nodes[0].Metrics(), nodes[1].Metrics(); a.Accepted != 1 || b.Accepted != 0 || b.Cluster.Calls != 0 {
 		t.Errorf("a message that came to another node: %+v %+v", a, b)
 	}
-	if age := nodes[0].Metrics().Log.Newest; age < 0 || age > lease {
+	if age := nodes[0].Metrics().Log.Newest; age < 0 || age > usual.lease {
 		t.Errorf("the newest entry of a node that lives is of %v ago", age)
 	}
 

@@ -210,9 +210,9 @@ func TestRestoredNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := startNode(t, url, "a", Options{})
+	a := startNode(t, url, "a", Options{patience: usual})
 	await(t, 10*time.Second, "a owns all", func() bool { return len(a.member.owned()) == shardCount })
-	b := startNodeOn(t, &deafLog{Log: log}, "b", Options{})
+	b := startNodeOn(t, &deafLog{Log: log}, "b", Options{patience: usual})
 	await(t, 10*time.Second, "a hears of the doubt", a.cluster.hearsDoubt) // which lasts until b knows who owns what
 	await(t, 10*time.Second, "the doubt is over", func() bool { return !b.member.inDoubt() && !a.cluster.hearsDoubt() })
 }
@@ -220,7 +220,7 @@ func TestRestoredNode(t *testing.T) {
 // TestNodeWhoseLogLostAnEntry begins anew, with what is in the log.
 func TestNodeWhoseLogLostAnEntry(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	was := nodes[0].id()
 	nodes[0].deaf.lost.Store(true)
 	await(t, 20*time.Second, "the node is another one", func() bool { return nodes[0].id() != was })

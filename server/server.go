@@ -37,8 +37,9 @@ type Options struct {
 
 	MaxRegistered int // names that Register gave at this server and it keeps, at most; 10,000
 
-	clock   clock // the system's; tests have others
-	offline bool  // it only has the log, and does nothing by itself
+	clock    clock    // the system's; tests have others
+	patience patience // with the other nodes: usual
+	offline  bool     // it only has the log, and does nothing by itself
 }
 
 // Server is the post office. Make one with [New] and end it with [Server.Shutdown]; any number of goroutines
@@ -123,6 +124,9 @@ func New(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	if o.patience == (patience{}) {
+		o.patience = usual
+	}
 	if s.clock == (clock{}) {
 		s.clock = clock{time.Now()}
 	}
@@ -145,7 +149,7 @@ func New(o Options) (*Server, error) {
 	s.wheel = wheel.New(s.clock.start)
 	s.wheel.Exact(min(s.limits.Asleep/8, stateEvery/4))
 	if o.Log != nil {
-		if err := s.join(o.Log, o.Mesh, o.Node); err != nil {
+		if err := s.join(o); err != nil {
 			return nil, err
 		}
 	}

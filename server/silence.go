@@ -18,11 +18,12 @@ func (c *cluster) dropSilent() {
 		n.endUnanswered()
 		c.mu.Lock()
 		silent, name := time.Since(n.heard), n.beat.Name
-		if silent > silence {
+		lost := silent > c.patience.silence
+		if lost {
 			c.silent[n.id] = silentNode{n.names, time.Now()}
 		}
 		c.mu.Unlock()
-		if silent > silence {
+		if lost {
 			c.log.Warn("a node is silent", "node", n.id, "name", name, "for", silent)
 			c.drop(n)
 		}
@@ -34,7 +35,7 @@ func (c *cluster) forgetSilent() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := len(c.silent)
-	maps.DeleteFunc(c.silent, func(_ string, s silentNode) bool { return time.Since(s.since) > lostAfter })
+	maps.DeleteFunc(c.silent, func(_ string, s silentNode) bool { return time.Since(s.since) > c.lostAfter() })
 	if len(c.silent) != before {
 		c.reroute()
 	}

@@ -31,7 +31,7 @@ func (n *testNode) silence(t testing.TB, others ...*testNode) (telling chan beat
 // TestSilentNode: what a node has that hears the others and is not heard is not taken for gone before it can be back.
 func TestSilentNode(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	only := handle(t, b.Server, "only", HandlerFunc(nothing))
 	handle(t, b.Server, "exported", HandlerFunc(nothing))
@@ -85,7 +85,7 @@ func TestSilentNode(t *testing.T) {
 // TestGivenUp: a node that hears the others, and was given up by them, notices that, and tells all when it is heard again.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2, Options{})
+	nodes := startNodes(t, 2, Options{patience: usual})
 	a, b := nodes[0], nodes[1]
 	m := farMailbox(t, a, b)
 	_, r := subscribe(t, b.Server, m, Subscribing{})

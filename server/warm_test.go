@@ -13,7 +13,7 @@ func startDeaf(t *testing.T, url, name string) (n *testNode, hear func()) {
 	t.Helper()
 	log := &deafLog{Log: natsLog(t, url), reading: make(chan struct{}, 100), hear: make(chan struct{})}
 	log.read.Store(true)
-	return startNodeOn(t, log, name, Options{}), func() { log.read.Store(false); close(log.hear) }
+	return startNodeOn(t, log, name, Options{patience: usual}), func() { log.read.Store(false); close(log.hear) }
 }
 
 // heard returns when another node was heard last.
@@ -39,7 +39,7 @@ func awaitReading(t *testing.T, n *testNode) {
 func TestShardsStayUntilTheyAreKnown(t *testing.T) {
 	t.Parallel()
 	url := startNATS(t)
-	a := startNode(t, url, "a", Options{})
+	a := startNode(t, url, "a", Options{patience: usual})
 	awaitShare(t, a)
 	m := open(t, a.Server)
 	b, hear := startDeaf(t, url, "b")
@@ -68,7 +68,7 @@ func TestLeaverServesUntilItsHeirKnows(t *testing.T) {
 		t.Run(fmt.Sprint(hears), func(t *testing.T) {
 			t.Parallel()
 			url := startNATS(t)
-			a := startNode(t, url, "a", Options{})
+			a := startNode(t, url, "a", Options{patience: usual})
 			awaitShare(t, a)
 			m := open(t, a.Server)
 			b, hear := startDeaf(t, url, "b")
@@ -113,7 +113,7 @@ func TestClaimsReadWhatIsNew(t *testing.T) {
 	t.Parallel()
 	url := startNATS(t)
 	log := &logged{}
-	o := Options{Logger: log.logger()}
+	o := Options{Logger: log.logger(), patience: usual}
 	// expect checks that a node has read the whole log once. One that gave up others, for the machine was busy, had to
 	// read for other shards as well.
 	expect := func(n *testNode, silent int, what string) {

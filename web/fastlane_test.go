@@ -247,9 +247,10 @@ func TestFastLaneTimeouts(t *testing.T) {
 		"nothing": "", "a part of a head": usual[:30], "a part of a body": usual[:len(usual)-1], "a whole one": usual,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, setup{kind: "fast", http: func(h *http.Server) { h.ReadTimeout, h.IdleTimeout = 100*time.Millisecond, 150*time.Millisecond }})
+			s := serve(t, setup{kind: "fast", http: func(h *http.Server) { h.ReadTimeout, h.IdleTimeout = 500*time.Millisecond, 600*time.Millisecond }})
+			begin = strings.ReplaceAll(begin, "ADDR", s.open().Address)
 			c := s.dial()
-			io.WriteString(c, strings.ReplaceAll(begin, "ADDR", s.open().Address))
+			io.WriteString(c, begin)
 			if _, err := io.Copy(io.Discard, c); err != nil {
 				t.Errorf("the connection ended with %v", err)
 			}

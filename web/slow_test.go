@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/genbrowser/genbrowser/internal/standstill"
 	"github.com/genbrowser/genbrowser/mailbox"
 	"github.com/genbrowser/genbrowser/server"
 )
@@ -59,16 +60,17 @@ func TestStalledReaders(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	pad := strings.Repeat("x", 2000)
 	var longest time.Duration
+	running := standstill.Start(t)
 	for n := range rounds {
 		for i := range readers {
-			sent := time.Now()
+			sent := running.Elapsed()
 			posted, err := s.office.Post(readers[i].o.Address, &server.Letter{Body: fmt.Appendf(nil, `"%d %d %s"`, i, n, pad)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w, _ := posted.Wait()
 			w.Wake()
-			longest = max(longest, time.Since(sent))
+			longest = max(longest, running.Elapsed()-sent)
 		}
 		s.mustSend(o.Address, fmt.Sprint(n))
 		lively.expect(fmt.Sprint(n))

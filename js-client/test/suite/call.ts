@@ -223,7 +223,7 @@ export function callCases(test: Register): void {
     const proxy = await t.proxy('tcp');
     const caller = await t.start({}, proxy.url);
     await proxy.set({ mode: 'refuse' });
-    const failing = caller.call(caller.address, 1, { timeout: 300 });
+    const failing = caller.call(caller.address, 1, { timeout: 1_000 });
     equal(((await rejects(failing, 'call-timeout')).cause as GenBrowserError).code, 'network');
   });
 

@@ -28,7 +28,7 @@ export function lostCases(test: Register): void {
     const { losing, attempts } = lossy(t, '"kind":"call"', callee.mailbox.closed);
     const caller = await t.start({ fetch: losing }, proxy.url);
     await callee.close();
-    const error = await rejects(caller.call(callee.address, 1, { timeout: 500 }), 'call-timeout');
+    const error = await rejects(caller.call(callee.address, 1, { timeout: 2_000 }), 'call-timeout');
     equal([(error.cause as GenBrowserError).code, attempts], ['closed', [410, 410]]);
   });
 

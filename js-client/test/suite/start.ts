@@ -58,7 +58,7 @@ export function startCases(test: Register): void {
 
   test('start gives up when its time is over, and tells what went wrong', async t => {
     const proxy = await t.proxy('tcp', t.server, { mode: 'refuse' });
-    const refused = await rejects(t.start({ timeout: 300 }, proxy.url), 'timeout');
+    const refused = await rejects(t.start({ timeout: 1_000 }, proxy.url), 'timeout');
     equal((refused.cause as { code: string }).code, 'network');
     await proxy.set({ mode: 'mute' });
     await rejects(t.start({ timeout: 50 }, proxy.url), 'timeout');
