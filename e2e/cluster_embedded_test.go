@@ -4,12 +4,14 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/genbrowser/genbrowser/internal/testport"
+	"github.com/genbrowser/genbrowser/web"
 )
 
 // startEmbedded starts a cluster of three that needs nothing but itself.
@@ -43,6 +45,19 @@ func startEmbedded(t *testing.T) nodes {
 	return all
 }
 
+// offline returns the names of the nodes that do not keep the log now.
+func (n *clusterNode) offline(t *testing.T) (names []string) {
+	t.Helper()
+	var status web.ClusterStatus
+	n.expect(t, 200, "GET", "/_gb/cluster", "").decode(t, &status)
+	for _, r := range status.Log.Replicas {
+		if r.Offline {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
 // TestClusterEmbedded: three nodes that keep the log together go on when one dies, take it back, and are restarted one
 // after the other, under load.
 func TestClusterEmbedded(t *testing.T) {
@@ -66,6 +81,7 @@ func TestClusterEmbedded(t *testing.T) {
 		if unsent > 10*time.Second {
 			t.Errorf("a dead node was replaced after %v, want 5 s, or 10 on a busy machine", unsent)
 		}
+		within(t, 15*time.Second, n.name+" counts as offline, and no other", func() bool { return slices.Equal(all[(round+1)%3].offline(t), []string{n.name}) })
 		began := time.Now()
 		n.start(t)
 		within(t, 30*time.Second, n.name+" owns shards again", func() bool { return n.owns() && n.ready() })

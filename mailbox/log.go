@@ -77,7 +77,7 @@ type Replica struct {
 	Name    string
 	Leader  bool // it decides what is stored
 	Offline bool
-	Lag     uint64 // entries that it lacks
+	Lag     uint64 // entries that it lacks; 0 if it is offline, when that is not known
 }
 
 var (

@@ -46,7 +46,7 @@ type ClusterReplica struct {
 	Name    string `json:"name"`
 	Leader  bool   `json:"leader"`
 	Offline bool   `json:"offline"`
-	Lag     uint64 `json:"lag"` // entries that it lacks
+	Lag     uint64 `json:"lag"` // entries that it lacks; 0 if it is offline, when that is not known
 }
 
 func (h *Handler) cluster(w http.ResponseWriter, r *http.Request) {

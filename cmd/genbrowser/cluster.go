@@ -166,7 +166,7 @@ func printLog(w io.Writer, l *web.ClusterLog) {
 		case r.Leader:
 			text += " (leader)"
 		case r.Offline:
-			text += fmt.Sprintf(" (offline, lacks %d)", r.Lag)
+			text += " (offline)"
 		case r.Lag > 0:
 			text += fmt.Sprintf(" (lacks %d)", r.Lag)
 		}

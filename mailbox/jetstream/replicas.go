@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/genbrowser/genbrowser/mailbox"
 )
@@ -11,11 +12,16 @@ import (
 type peers struct {
 	Leader   string `json:"leader"`
 	Replicas []struct {
-		Name    string `json:"name"`
-		Offline bool   `json:"offline"`
-		Lag     uint64 `json:"lag"`
+		Name    string        `json:"name"`
+		Offline bool          `json:"offline"`
+		Active  time.Duration `json:"active"` // how long ago the leader heard it; 0: not since it leads
+		Lag     uint64        `json:"lag"`
 	} `json:"replicas"`
 }
+
+// unheard is for how long the leader does not hear a server, once a second else, until that counts as offline. JetStream itself
+// takes minutes for one that said no goodbye.
+const unheard = 5 * time.Second
 
 var _ mailbox.Replicated = (*Log)(nil)
 
@@ -30,7 +36,11 @@ func (l *Log) Replicas(ctx context.Context) ([]mailbox.Replica, error) {
 	}
 	all := []mailbox.Replica{{Name: info.Cluster.Leader, Leader: true}}
 	for _, r := range info.Cluster.Replicas {
-		all = append(all, mailbox.Replica{Name: r.Name, Offline: r.Offline, Lag: r.Lag})
+		one := mailbox.Replica{Name: r.Name, Offline: r.Offline || r.Active == 0 || r.Active > unheard, Lag: r.Lag}
+		if one.Offline {
+			one.Lag = 0
+		}
+		all = append(all, one)
 	}
 	return all, nil
 }
