@@ -91,17 +91,20 @@ func (s secrets) ring() (*address.Ring, error) {
 
 // clusterPassword is what the nodes show each other: made of a secret of its own, or of the oldest one. Both give the same
 // if they are the same, so that the one can be set while nodes run that go by the other.
-func (s secrets) clusterPassword() string {
+func (s secrets) clusterPassword() (string, error) {
+	if own := os.Getenv("GENBROWSER_CLUSTER_SECRET"); own != "" {
+		s = secrets{own, "GENBROWSER_CLUSTER_SECRET"}
+		if _, err := s.ring(); err != nil {
+			return "", err
+		}
+	}
 	all := s.list()
 	secret := all[len(all)-1]
-	if own := os.Getenv("GENBROWSER_CLUSTER_SECRET"); own != "" {
-		secret = []byte(own)
-	}
 	password, err := hkdf.Key(sha256.New, secret, nil, "gen-browser cluster routes", 32)
 	if err != nil {
 		panic(err) // 32 bytes are always to be had
 	}
-	return base64.RawURLEncoding.EncodeToString(password)
+	return base64.RawURLEncoding.EncodeToString(password), nil
 }
 
 type key struct {

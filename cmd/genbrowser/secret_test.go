@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/genbrowser/genbrowser/internal/testport"
 	"github.com/genbrowser/genbrowser/web/problem"
 )
 
@@ -66,9 +67,16 @@ func TestSecrets(t *testing.T) {
 
 func TestSecretIsRefusedAndNotPrinted(t *testing.T) {
 	const short = "hunter2hunter2hunter2"
-	for _, env := range []string{"SECRET=" + short, "GENBROWSER_SECRET=" + short, "SECRET=" + secret + "," + short, "SECRET=" + short + ","} {
-		r := finish(t, command(t, []string{env}, "serve", "--listen", "tcp4://127.0.0.1:0"), "")
+	for _, env := range []string{
+		"SECRET=" + short, "GENBROWSER_SECRET=" + short, "SECRET=" + secret + "," + short, "SECRET=" + short + ",", "GENBROWSER_CLUSTER_SECRET=" + short,
+	} {
 		name, _, _ := strings.Cut(env, "=")
+		with, args := []string{env}, []string{"serve", "--listen", "tcp4://127.0.0.1:0"}
+		if name == "GENBROWSER_CLUSTER_SECRET" {
+			with = append(with, "SECRET="+secret)
+			args = append(args, "--data", t.TempDir(), "--cluster-name=c", "--cluster-node=n", "--cluster-listen="+testport.Address(t), "--join=127.0.0.1:1")
+		}
+		r := finish(t, command(t, with, args...), "")
 		fails(t, r, name+":", "32", "genbrowser key new")
 		if strings.Contains(r.err, "hunter2") || strings.Contains(r.err, secret) {
 			t.Errorf("the complaint repeats the secret: %s", r.err)

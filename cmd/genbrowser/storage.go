@@ -54,9 +54,13 @@ func (s *storage) open(ctx context.Context, secrets secrets, log *slog.Logger) (
 		if err != nil {
 			return nil, err
 		}
+		password, err := secrets.clusterPassword()
+		if err != nil {
+			return nil, err
+		}
 		o.Cluster = &jetstream.Cluster{
 			Name: s.ClusterName, Node: s.ClusterNode, Listen: s.ClusterListen, Advertise: s.ClusterAdvertise,
-			Join: s.Join, User: "genbrowser", Password: secrets.clusterPassword(), TLS: config,
+			Join: s.Join, User: "genbrowser", Password: password, TLS: config,
 		}
 	}
 	return jetstream.Open(ctx, o)

@@ -105,6 +105,7 @@ func TestOptions(t *testing.T) {
 		"not both":                 func(o *Options) { o.URLs = []string{"nats://a"} },
 		"log name":                 func(o *Options) { o.Name = "a.b" },
 		"MaxBytes is -1":           func(o *Options) { o.MaxBytes = -1 },
+		"a data directory has one": func(o *Options) { o.Cluster, o.Replicas = nil, 2 },
 		"cluster name":             func(o *Options) { o.Cluster.Name = "" },
 		"node name":                func(o *Options) { o.Cluster.Node = "a b" },
 		"of the other nodes":       func(o *Options) { o.Cluster.Join = nil },

@@ -82,6 +82,8 @@ func (o Options) check() error {
 		return errors.New("a log is kept in a data directory or in the NATS at some URLs, not both")
 	case o.Dir == "" && o.Cluster != nil:
 		return errors.New("a cluster's node needs a data directory")
+	case o.Dir != "" && o.Cluster == nil && o.Replicas > 1:
+		return fmt.Errorf("%d replicas of a log: a data directory has one, unless it is a cluster's", o.Replicas)
 	}
 	if err := options.NotNegative(o); err != nil {
 		return fmt.Errorf("a log's %w", err)
