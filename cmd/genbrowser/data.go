@@ -25,13 +25,15 @@ type dataDir struct {
 	Dir string `arg:"" help:"The directory that serve --data was given. Its server must be stopped."`
 }
 
-// complain is for what goes wrong inside a log.
+// complain is for what goes wrong inside a log, and for what was cut off.
 func complain() *slog.Logger {
-	return (&logging{LogLevel: slog.LevelError}).logger(os.Stderr)
+	return (&logging{LogLevel: slog.LevelWarn}).logger(os.Stderr)
 }
 
 func (d *dataDir) open(ctx context.Context) (*jetstream.Log, error) {
-	if !jetstream.IsDataDir(d.Dir) {
+	if is, err := jetstream.IsDataDir(d.Dir); err != nil {
+		return nil, err
+	} else if !is {
 		return nil, fmt.Errorf("%s is no data directory of genbrowser serve --data", d.Dir)
 	}
 	return jetstream.Open(ctx, jetstream.Options{Dir: d.Dir, Logger: complain()})

@@ -80,6 +80,40 @@ func TestDataOfNobody(t *testing.T) {
 		}
 	}
 	s.stop()
+	loop := filepath.Join(t.TempDir(), "loop")
+	if err := os.Symlink("loop", loop); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"data", "check", loop}, {"serve", "--listen=none://", "--data", loop}} { // it may be one
+		if r := run(t, "", args...); r.code != 1 || !strings.Contains(r.err, "too many levels") || strings.Contains(r.err, "no data directory") {
+			t.Errorf("%v, what can't be looked at: exits with %d and complains %q", args, r.code, r.err)
+		}
+	}
+}
+
+// TestDataCheckOfATornEnd: what was being written when the server was killed is cut off, which is said.
+func TestDataCheckOfATornEnd(t *testing.T) {
+	dir := t.TempDir()
+	s := simple(t, "--data", dir)
+	openBox(t, s.client(t))
+	s.Process.Kill()
+	s.ended(-1)
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "*.blk"))
+	if err != nil || len(blocks) != 1 {
+		t.Fatalf("blocks %v, %v", blocks, err)
+	}
+	block, err := os.ReadFile(blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(blocks[0], block[:len(block)-5], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, "", "data", "check", dir)
+	if mailboxes := row(t, r.out, "mailboxes"); r.code != 0 || mailboxes != "0" || !strings.Contains(r.err, "cut off") {
+		t.Errorf("exits with %d, finds %s mailboxes, and says %q", r.code, mailboxes, r.err)
+	}
+	ok(t, "", "data", "check", dir)
 }
 
 // TestDataCheckOfDamage: whatever part of the file is damaged, the entry is named, and is again the next time.

@@ -48,11 +48,14 @@ func lastingSecret(file string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("--data: %w", err)
 	}
-	if dir := filepath.Dir(file); jetstream.IsDataDir(dir) {
+	dir := filepath.Dir(file)
+	if used, err := jetstream.IsDataDir(dir); err != nil {
+		return "", fmt.Errorf("--data: %w", err)
+	} else if used {
 		return "", fmt.Errorf("no SECRET is set, and there is no %s: the addresses of the mailboxes in %s were made with a SECRET, "+
 			"which must be set again", file, dir)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("--data: %w", err)
 	}
 	secret := address.NewSecret()

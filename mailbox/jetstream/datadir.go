@@ -48,8 +48,13 @@ func openDataDir(path string, want format) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	d := &dataDir{path: path, lock: lock, isNew: !IsDataDir(path)}
-	if err := d.claim(want); err != nil {
+	d := &dataDir{path: path, lock: lock}
+	used, err := IsDataDir(path)
+	d.isNew = !used
+	if err == nil {
+		err = d.claim(want)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.close())
 	}
 	return d, nil
@@ -129,10 +134,13 @@ func streamFiles(dir, log, pattern string) ([]string, error) {
 	return filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", log, "msgs", pattern))
 }
 
-// IsDataDir reports whether a directory was used as one before.
-func IsDataDir(path string) bool {
+// IsDataDir reports whether a directory was used as one before. The error is one that keeps it from being known.
+func IsDataDir(path string) (bool, error) {
 	_, err := os.Stat(filepath.Join(path, "format"))
-	return err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func owner(path string) string {
