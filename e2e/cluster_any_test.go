@@ -77,8 +77,8 @@ func anyRequest(t *testing.T, a, b, c *clusterNode) {
 		n.expect(t, 202, "POST", "/_gb/send/"+to.String(), `"short"`)
 		n.expect(t, 413, "POST", "/_gb/send/"+to.String(), `"longer than that"`)
 		p := n.poll(t, m, "ack=manual")
-		if last := p.Messages[len(p.Messages)-1]; !slices.Equal(last.Via, []string{"door"}) {
-			t.Errorf("%s reads %+v, want a message through door", n.name, last)
+		if count := len(p.Messages); count == 0 || !slices.Equal(p.Messages[count-1].Via, []string{"door"}) {
+			t.Errorf("%s reads %+v, want a message through door at the end", n.name, p.Messages)
 		}
 	}
 	c.expect(t, 204, "DELETE", "/_gb/mailbox", "", m.bearer()...)

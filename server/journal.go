@@ -435,6 +435,13 @@ func (j *journal) abandon() {
 // stop stores what is left to store, until ctx ends, and seals the lane.
 func (j *journal) stop(ctx context.Context) error {
 	err := j.flush(ctx)
+	for errors.Is(err, ErrUnavailable) && ctx.Err() == nil { // the log may take longer than senders are let wait
+		select {
+		case <-time.After(retryStore):
+			err = j.flush(ctx)
+		case <-ctx.Done():
+		}
+	}
 	j.abandon()
 	if err == nil && j.last != 0 {
 		err = j.log.Seal(ctx, j.log.Lane(), j.last)

@@ -141,14 +141,14 @@ func postNamed(s *Server, to address.Address, body, name string) error {
 	return err
 }
 
-// again does something as clients do: once more where a node of a cluster can store nothing for a moment, as on a machine that
-// is too busy for it to renew its lease in time.
+// again does something as clients do: once more where the server can store nothing for a moment, as on a machine that stands still,
+// or is too busy for a node of a cluster to renew its lease in time.
 func again(t testing.TB, s *Server, do func() error) (err error) {
 	t.Helper()
-	if s.cluster == nil {
+	if s.member == nil {
 		return do()
 	}
-	await(t, 10*time.Second, "the node can store", func() bool {
+	await(t, 10*time.Second, "the server can store", func() bool {
 		err = do()
 		return !errors.Is(err, ErrUnavailable)
 	})
@@ -159,7 +159,7 @@ func mustPost(t testing.TB, s *Server, to address.Address, bodies ...string) {
 	t.Helper()
 	for _, b := range bodies {
 		name := ""
-		if s.cluster != nil { // what could not be stored for a moment may be stored then
+		if s.member != nil { // what could not be stored for a moment may be stored then
 			name = uuid.NewString()
 		}
 		if err := again(t, s, func() error { return postNamed(s, to, b, name) }); err != nil {

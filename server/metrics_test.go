@@ -64,10 +64,12 @@ func TestMetricsInMemory(t *testing.T) {
 // stalling is a log that takes nothing while it is full.
 type stalling struct {
 	mailbox.Log
-	full atomic.Bool
+	full  atomic.Bool
+	tries atomic.Int64 // of Append
 }
 
 func (l *stalling) Append(ctx context.Context, entry []byte) (uint64, error) {
+	l.tries.Add(1)
 	if l.full.Load() {
 		return 0, errors.New("no room")
 	}

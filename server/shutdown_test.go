@@ -186,3 +186,41 @@ func TestShutdownWhileTheLogIsTrimmed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStopWaitsForTheLog: what is left is stored although the log takes nothing when the server is stopped, if it does in time.
+func TestStopWaitsForTheLog(t *testing.T) {
+	dir := t.TempDir()
+	log := &stalling{Log: openLog(t, jetstream.Options{Dir: dir})}
+	s := newServer(t, Options{Log: log})
+	box := open(t, s)
+	log.full.Store(true)
+	if err := post(s, box.Address, "1"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Post to a full log = %v", err)
+	}
+	shutDown(t, s)
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Stop(ctx) }()
+	before := log.tries.Load()
+	until(t, "it is tried again", func() bool { return log.tries.Load() > before+1 })
+	log.full.Store(false)
+	if err := expectOne(t, "the end", stopped); err != nil {
+		t.Errorf("Stop = %v", err)
+	}
+	if lanes, err := openLog(t, jetstream.Options{Dir: dir}).Lanes(ctx); err != nil || len(lanes) > 0 {
+		t.Errorf("lanes without an end: %v, %v", lanes, err)
+	}
+
+	log = &stalling{Log: openLog(t, jetstream.Options{Dir: t.TempDir()})}
+	s = newServer(t, Options{Log: log})
+	box = open(t, s)
+	log.full.Store(true)
+	if err := post(s, box.Address, "1"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Post to a full log = %v", err)
+	}
+	shutDown(t, s)
+	end, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := s.Stop(end); !errors.Is(err, ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Stop of a log that stays full = %v", err)
+	}
+}

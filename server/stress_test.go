@@ -126,6 +126,7 @@ func TestStress(t *testing.T) {
 					}
 				}
 			}
+			until(t, "what expired meanwhile is counted", func() bool { return s.Stats() == Stats{} })
 			expectStats(t, s, 0, 0)
 		})
 	}

@@ -19,6 +19,7 @@ type Clock struct {
 	mu      sync.Mutex
 	last    time.Time
 	elapsed time.Duration
+	stood   time.Duration
 }
 
 // Start starts a clock, which runs until the test ends.
@@ -54,7 +55,16 @@ func (c *Clock) at(now time.Time) time.Duration {
 		c.elapsed += passed
 	} else {
 		c.elapsed += every
+		c.stood += passed - every
 	}
 	c.last = now
 	return c.elapsed
+}
+
+// Stood returns how long the clock stood still.
+func (c *Clock) Stood() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at(time.Now())
+	return c.stood
 }

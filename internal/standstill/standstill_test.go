@@ -19,6 +19,9 @@ func TestClock(t *testing.T) {
 			t.Errorf("after %v: %v, want %v", step.passed, got, want)
 		}
 	}
+	if got, want := c.stood, least+time.Hour+time.Second-2*every; got != want {
+		t.Errorf("it stood still for %v, want %v", got, want)
+	}
 }
 
 // TestStart: the clock runs by itself.
