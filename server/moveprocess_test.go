@@ -260,6 +260,7 @@ func TestAnnouncedBeforeItMoves(t *testing.T) {
 	defer c.owning.Unlock()
 	to := m.b.id()
 	await(t, 10*time.Second, "the other node can have the shard", func() bool { return c.isSettled(to) && c.isWarm(to, m.shard) })
+	before := m.b.Placement()
 	for _, wantVacating := range []bool{false, true} {
 		if err := c.handOver(assign(c.live())); err != nil {
 			t.Fatal(err)
@@ -268,6 +269,9 @@ func TestAnnouncedBeforeItMoves(t *testing.T) {
 			t.Errorf("its processes are about to end: %v, want %v", vacating, wantVacating)
 		}
 		await(t, 5*time.Second, "the other node was told", func() bool { return m.b.cluster.routes.Load().going[m.shard] })
+	}
+	if m.b.Placement() == before {
+		t.Error("who posts several letters at once through the other node is not told that they may be refused now")
 	}
 }
 
