@@ -11,7 +11,7 @@ import (
 const (
 	every = 10 * time.Millisecond
 	// least is how late a tick is that counts: less is a machine that is busy, and what is tested may be the cause.
-	least = 100 * time.Millisecond
+	least = 250 * time.Millisecond
 )
 
 // Clock is one that stands still with the machine.
