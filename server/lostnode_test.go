@@ -50,6 +50,20 @@ func (n *testNode) farWatched(of *testNode, name string) int {
 	return len(n.watchers.far[of.id()][name])
 }
 
+// awaitHeard waits until others hear a node, so that they do not give it up sooner than usual after this, for it, or they, were held up.
+func awaitHeard(t testing.TB, n *testNode, others ...*testNode) {
+	t.Helper()
+	id := n.id()
+	await(t, 10*time.Second, "the node is heard just now", func() bool {
+		return !slices.ContainsFunc(others, func(other *testNode) bool {
+			c := other.cluster
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.nodes[id] == nil || time.Since(c.nodes[id].heard) > beatEvery/3
+		})
+	})
+}
+
 // TestNodeLost: who watches a process is told once when the last node is gone that has it.
 func TestNodeLost(t *testing.T) {
 	t.Parallel()
@@ -80,6 +94,7 @@ func TestNodeLost(t *testing.T) {
 			t.Errorf("%s knows %d and %d watches, want 3 and 1", n.id(), only, both)
 		}
 	}
+	awaitHeard(t, b, a, c)
 	began := time.Now()
 	b.vanish(t)
 	expectTold(t, a.Server, watcher, `down here {"reason":"node-lost"}`)
@@ -220,6 +235,7 @@ func TestWatchIsShared(t *testing.T) {
 	awaitProcess(t, c, "logger", 1)
 	watcher := farMailbox(t, a, b)
 	all := func(string, []byte) bool { return true }
+	awaitHeard(t, c, a, b)
 	c.mesh.lose.Store(&all) // what it answers
 	var asked sync.WaitGroup
 	for _, n := range []*testNode{a, b} { // through another node, and at the one that has the process
